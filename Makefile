@@ -1,0 +1,117 @@
+# Everything a developer runs. Each target installs what it needs into .venv once; stamps in .venv remember that.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+JOBS ?= 2
+# The instruction sets to build, as in `make build ISAS=x86_64_v4`; empty for all of this architecture.
+ISAS ?=
+
+CMAKE := $(BIN)/cmake
+CTEST := $(BIN)/ctest
+BUILD_OPTIONS := -Cbuild-dir=build/{wheel_tag} -Ccmake.define.LSTMCORE_WERROR=ON "-Ccmake.define.LSTMCORE_ISAS=$(ISAS)"
+CPP_OPTIONS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python
+NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: help build test test-cpp test-py test-peers sanitize demo bench lint format wheel-check clean
+
+help:
+	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
+	@echo "make demo         forecast the ECB's exchange rates: train, compare, draw, save, stream"
+	@echo "make test         C++ and Python tests"
+	@echo "make test-peers   compare with PyTorch (installs it)"
+	@echo "make bench        time against PyTorch (installs it)"
+	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
+	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make wheel-check  build the sdist and from it the wheel, look inside, install it in a fresh environment"
+	@echo "make clean        remove build/ and dist/; .venv stays"
+
+# ---- environment ----
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.build-tools: pyproject.toml | $(BIN)/python
+	$(PIP) install -U "pip>=25.1"
+	$(PIP) install --group build
+	@touch $@
+
+$(VENV)/.lint-tools: pyproject.toml | $(VENV)/.build-tools
+	$(PIP) install --group lint
+	@touch $@
+
+$(VENV)/.torch: | $(VENV)/.build-tools
+	$(PIP) install "torch==2.13.0"
+	@touch $@
+
+# The editable install: python/ is used in place, the modules lie in .venv. An incremental build; run again when C++ changed.
+$(VENV)/.installed: $(NATIVE) | $(VENV)/.build-tools
+	$(PIP) install --no-build-isolation $(BUILD_OPTIONS) -e .
+	@touch $@
+
+$(VENV)/.test-extra: pyproject.toml | $(VENV)/.installed
+	$(PIP) install --no-build-isolation $(BUILD_OPTIONS) -e ".[test]"
+	@touch $@
+
+$(VENV)/.demo-extra: pyproject.toml | $(VENV)/.installed
+	$(PIP) install --no-build-isolation $(BUILD_OPTIONS) -e ".[demo]"
+	@touch $@
+
+# ---- what people run ----
+
+build: | $(VENV)/.build-tools
+	@rm -f $(VENV)/.installed
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+
+demo: $(VENV)/.installed $(VENV)/.demo-extra
+	$(BIN)/python -m lstmcore.demo
+
+test: test-cpp test-py
+
+test-cpp: $(VENV)/.build-tools
+	$(CMAKE) -S tests/cpp -B build/cpp $(CPP_OPTIONS) -DCMAKE_BUILD_TYPE=Release -DLSTMCORE_WERROR=ON
+	$(CMAKE) --build build/cpp
+	$(CTEST) --test-dir build/cpp --output-on-failure
+
+test-py: $(VENV)/.installed $(VENV)/.test-extra
+	$(BIN)/python -m pytest -q
+
+test-peers: $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.torch
+	$(BIN)/python -m pytest -q tests/peers --override-ini "addopts=-ra --strict-config --strict-markers"
+
+bench: $(VENV)/.installed $(VENV)/.torch
+	$(BIN)/python bench/compare.py
+
+sanitize: $(VENV)/.build-tools
+	$(CMAKE) -S tests/cpp -B build/sanitize $(CPP_OPTIONS) -DLSTMCORE_SANITIZE=ON -DLSTMCORE_WERROR=ON
+	$(CMAKE) --build build/sanitize
+	$(CTEST) --test-dir build/sanitize --output-on-failure
+
+CPP_FILES := $(shell find include src tests/cpp \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
+PY_FOLDERS := $(wildcard python tests bench examples)
+
+lint: $(VENV)/.lint-tools $(VENV)/.installed
+	$(BIN)/ruff check $(PY_FOLDERS)
+	$(BIN)/ruff format --check $(PY_FOLDERS)
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
+
+format: $(VENV)/.lint-tools
+	$(BIN)/ruff check --fix-only $(PY_FOLDERS)
+	$(BIN)/ruff format $(PY_FOLDERS)
+	$(BIN)/clang-format -i $(CPP_FILES)
+
+wheel-check: $(VENV)/.build-tools
+	rm -rf build/wheel-check && mkdir -p build/wheel-check
+	$(PIP) install build
+	$(BIN)/python -m build -o build/wheel-check >build/wheel-check/log 2>&1 || (cat build/wheel-check/log; exit 1)
+	$(BIN)/python tests/check_wheel.py build/wheel-check
+	$(PYTHON) -m venv build/wheel-check/venv
+	build/wheel-check/venv/bin/python -m pip -q install build/wheel-check/*.whl
+	cd build/wheel-check && venv/bin/python -c "import lstmcore; lstmcore.show_versions()"
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
+	find python tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

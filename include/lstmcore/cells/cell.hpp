@@ -1,0 +1,48 @@
+// What a cell is. A cell states its equations on vectors of V hidden units of one row; products, time, batches,
+// threads and gradients of weights are sequence.hpp's.
+//
+// A cell has one or two stages. A stage sums, by the kernel, bias + W x + U s for each of its gates, where s is
+// h of the step before in stage 0 and `mid`, which stage 0 wrote for all units, in stage 1. After it
+//   forward<stage>(Row&)   turns the sums in row.gates[stage] into activations, in place, and writes mid or the states;
+//   backward<stage>(Row&)  turns the activations into gradients of the sums, in place.
+//                          Last stage: row.dh is ∂/∂h on entry; on exit it holds what reaches h₋₁ without passing
+//                          through U (cells that have such a path set kKeepsH), likewise row.dc for c.
+//                          Stage 0 of two: row.dmid is ∂/∂mid.
+// Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
+// weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin).
+#pragma once
+
+#include <type_traits>
+
+#include "lstmcore/activation.hpp"
+#include "lstmcore/panel.hpp"
+
+namespace lstmcore {
+
+// Pointers to the lanes of one row and panel. V scalars each, aligned; gates: G times V, in the order of the stage.
+template <class S>
+struct Row {
+  S* gates[2];
+  const S* h_prev;    // state before the step
+  const S* c_prev;
+  S* h;               // state after the step
+  S* c;
+  S* mid;             // what stage 0 hands to stage 1
+  const S* vectors;   // the cell's own per-unit parameters: vector j at vectors + j·vector_stride
+  Index vector_stride;
+  S* dh;
+  S* dc;
+  S* dmid;
+
+  template <int Stage>
+  LSTMCORE_INLINE Vec<S> gate(int g) const {
+    return Vec<S>::load(gates[Stage] + g * Vec<S>::width);
+  }
+  template <int Stage>
+  LSTMCORE_INLINE void set_gate(int g, Vec<S> value) const {
+    value.store(gates[Stage] + g * Vec<S>::width);
+  }
+  LSTMCORE_INLINE Vec<S> vector(int j) const { return Vec<S>::load(vectors + j * vector_stride); }
+};
+
+}  // namespace lstmcore

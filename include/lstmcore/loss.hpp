@@ -1,0 +1,149 @@
+// Losses: the weighted mean over a batch, and its gradient with respect to the network's output.
+//
+// Sums run in double, row after row, so that they depend on nothing but the numbers.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "lstmcore/activation.hpp"
+#include "lstmcore/panel.hpp"
+
+namespace lstmcore {
+
+// output, doutput: [B, O]; weights: [B], or null for all 1. The mean is Σ_b w_b·mean_o(loss) / Σ_b w_b.
+template <class S>
+struct LossBatch {
+  const S* output;
+  S* doutput;
+  const S* weights;
+  Index B, O;
+
+  double weight(Index b) const { return weights ? static_cast<double>(weights[b]) : 1.0; }
+  double weight_sum() const {
+    double sum = 0;
+    for (Index b = 0; b < B; ++b) sum += weight(b);
+    return sum;
+  }
+};
+
+struct LossAndSlope {
+  double loss, slope;  // slope: ∂loss/∂output
+};
+
+// Mean over rows and columns of f(output, target(b, o), o).
+template <class S, class Target, class F>
+double mean_loss(const LossBatch<S>& batch, Target&& target, F&& f) {
+  const double scale = 1.0 / (batch.weight_sum() * static_cast<double>(batch.O));
+  double total = 0;
+  for (Index b = 0; b < batch.B; ++b) {
+    const double weight = batch.weight(b) * scale;
+    for (Index o = 0; o < batch.O; ++o) {
+      const auto [loss, slope] = f(static_cast<double>(batch.output[b * batch.O + o]), target(b, o), o);
+      total += weight * loss;
+      batch.doutput[b * batch.O + o] = static_cast<S>(weight * slope);
+    }
+  }
+  return total;
+}
+
+// Target of the same shape as the output.
+template <class S>
+auto same_shape(const S* target, Index O) {
+  return [=](Index b, Index o) { return static_cast<double>(target[b * O + o]); };
+}
+
+// (ŷ − y)²
+template <class S>
+double squared_loss(const LossBatch<S>& batch, const S* target) {
+  return mean_loss(batch, same_shape(target, batch.O), [](double output, double y, Index) {
+    const double e = output - y;
+    return LossAndSlope{e * e, 2 * e};
+  });
+}
+
+// |ŷ − y|; the slope at 0 is 0
+template <class S>
+double absolute_loss(const LossBatch<S>& batch, const S* target) {
+  return mean_loss(batch, same_shape(target, batch.O), [](double output, double y, Index) {
+    const double e = output - y;
+    return LossAndSlope{std::abs(e), static_cast<double>((e > 0) - (e < 0))};
+  });
+}
+
+// ½e² for |e| ≤ δ, δ(|e| − ½δ) beyond
+template <class S>
+double huber_loss(const LossBatch<S>& batch, const S* target, double delta) {
+  return mean_loss(batch, same_shape(target, batch.O), [delta](double output, double y, Index) {
+    const double e = output - y;
+    if (std::abs(e) > delta) return LossAndSlope{delta * (std::abs(e) - 0.5 * delta), e > 0 ? delta : -delta};
+    return LossAndSlope{0.5 * e * e, e};
+  });
+}
+
+// max(q·e, (q − 1)·e) with e = y − ŷ; output column j·Q + k is quantile k of target j; the slope at 0 is 0
+// target: [B, O/Q]
+template <class S>
+double quantile_loss(const LossBatch<S>& batch, const S* target, const std::vector<double>& quantiles) {
+  const Index Q = static_cast<Index>(quantiles.size()), targets = batch.O / Q;
+  const auto wanted = [=](Index b, Index o) { return static_cast<double>(target[b * targets + o / Q]); };
+  return mean_loss(batch, wanted, [&quantiles, Q](double output, double y, Index o) {
+    const double q = quantiles[static_cast<std::size_t>(o % Q)], e = y - output;
+    if (e < 0) return LossAndSlope{(q - 1) * e, 1 - q};
+    return LossAndSlope{q * e, e > 0 ? -q : 0 * e};
+  });
+}
+
+// Softmax of rows, keeping a padded copy of one row.
+template <class S>
+class Softmax {
+ public:
+  explicit Softmax(Index classes) : classes_(classes), row_(static_cast<std::size_t>(round_up(classes, V))) {}
+
+  // p_k = e^(z_k − max z) / Σ_j e^(z_j − max z)
+  // Returns log Σ_j e^(z_j). logits, p: [classes]; they may be the same.
+  double operator()(const S* logits, S* p) {
+    S highest = logits[0];
+    for (Index k = 1; k < classes_; ++k) highest = logits[k] > highest ? logits[k] : highest;
+    for (Index k = 0; k < classes_; ++k) row_[k] = logits[k] - highest;
+    std::fill(row_.begin() + classes_, row_.end(), S(0));
+    for (Index k = 0; k < classes_; k += V) {
+      const auto [scale, fraction] = exp_parts(Vec<S>::loadu(row_.data() + k));
+      fma(scale, fraction, scale).storeu(row_.data() + k);
+    }
+    double sum = 0;
+    for (Index k = 0; k < classes_; ++k) sum += static_cast<double>(row_[k]);
+    for (Index k = 0; k < classes_; ++k) p[k] = static_cast<S>(static_cast<double>(row_[k]) / sum);
+    return static_cast<double>(highest) + std::log(sum);
+  }
+
+ private:
+  static constexpr Index V = Vec<S>::width;
+  Index classes_;
+  std::vector<S> row_;
+};
+
+// −log p[label] of the softmax of each row
+// labels: [B], each in [0, O)
+template <class S>
+double cross_entropy(const LossBatch<S>& batch, const std::int64_t* labels) {
+  Softmax<S> softmax(batch.O);
+  const double scale = 1.0 / batch.weight_sum();
+  double total = 0;
+  for (Index b = 0; b < batch.B; ++b) {
+    const double weight = batch.weight(b) * scale;
+    const S* logits = batch.output + b * batch.O;
+    S* d = batch.doutput + b * batch.O;
+    const double log_sum = softmax(logits, d);
+    total += weight * (log_sum - static_cast<double>(logits[labels[b]]));
+    // dz = p − onehot(label)
+    d[labels[b]] -= S(1);
+    for (Index k = 0; k < batch.O; ++k) d[k] *= static_cast<S>(weight);
+  }
+  return total;
+}
+
+}  // namespace lstmcore

@@ -1,0 +1,163 @@
+// A stack of recurrent layers, each of one or two directions, over one flat parameter vector: what torch.nn.LSTM, GRU
+// and RNN are.
+#pragma once
+
+#include <stdexcept>
+
+#include "lstmcore/dropout.hpp"
+#include "lstmcore/registry.hpp"
+
+namespace lstmcore {
+
+struct RecurrentConfig {
+  std::string cell;
+  Index input_size = 0, hidden_size = 0;
+  int num_layers = 1;
+  bool bias = true;
+  double dropout = 0;
+  bool bidirectional = false;
+  Index proj_size = 0;
+};
+
+// The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
+// the way in, not wanted on the way out.
+template <class P>
+struct States {
+  P h = nullptr, c = nullptr;
+};
+
+template <class S>
+class Recurrent {
+ public:
+  explicit Recurrent(const RecurrentConfig& config) : config_(config), info_(cell_info(config.cell)) {
+    const Index inner = output_size();
+    for (int layer = 0; layer < config.num_layers; ++layer) {
+      const UnitShape shape{layer == 0 ? config.input_size : inner, config.hidden_size, config.proj_size, config.bias};
+      for (int direction = 0; direction < directions(); ++direction) {
+        units_.push_back(make_unit<S>(config.cell, shape));
+        offsets_.push_back(parameter_count_);
+        for (Parameter p : units_.back()->parameters()) {
+          p.name += "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+          p.offset += parameter_count_;
+          parameters_.push_back(std::move(p));
+        }
+        parameter_count_ += units_.back()->parameter_count();
+      }
+    }
+    outputs_.resize(2 * static_cast<std::size_t>(config.num_layers - 1));
+  }
+
+  const RecurrentConfig& config() const { return config_; }
+  const CellInfo& info() const { return info_; }
+  int directions() const { return config_.bidirectional ? 2 : 1; }
+  int unit_count() const { return static_cast<int>(units_.size()); }
+  Index h_size() const { return config_.proj_size > 0 ? config_.proj_size : config_.hidden_size; }
+  Index c_size() const { return config_.hidden_size; }
+  Index output_size() const { return directions() * h_size(); }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  Index parameter_count() const { return parameter_count_; }
+
+  // Vectors of parameter_count() scalars that outlive this object; gradients may be nullptr for inference.
+  void bind(const S* parameters, S* gradients) {
+    bound_ = parameters;
+    gradients_ = gradients;
+    stale_ = true;
+  }
+  // Call after every change of the bound parameters.
+  void parameters_changed() { stale_ = true; }
+
+  // x: [N, input_size] packed as in Steps; y: [N, output_size()] or nullptr.
+  void infer(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final) {
+    run(steps, x, initial, y, final, false, 0, 0);
+  }
+
+  // Keeps what backward needs; x must stay as it is until then. dropout_key: the mask of this pass, if training.
+  void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
+               std::uint64_t dropout_key) {
+    run(steps, x, initial, y, final, true, training ? config_.dropout : 0.0, dropout_key);
+    x_ = x;
+    dropout_ = training ? config_.dropout : 0.0;
+    dropout_key_ = dropout_key;
+  }
+
+  // dy: [N, output_size()] or nullptr; adds to the bound gradients; writes dx [N, input_size] unless nullptr.
+  void backward(const Steps& steps, const S* dy, States<const S*> dfinal, S* dx, States<S*> dinitial) {
+    const Index inner = output_size();
+    for (int layer = config_.num_layers - 1; layer >= 0; --layer) {
+      S* to = layer == 0 ? dx : doutput_[layer % 2].reserve(steps.N * inner);
+      for (int direction = 0; direction < directions(); ++direction) {
+        const int u = layer * directions() + direction;
+        BackwardArrays<S> io;
+        io.x = layer == 0 ? x_ : kept_output(layer - 1).data();
+        io.dy = dy == nullptr ? nullptr : dy + direction * h_size();
+        io.lddy = inner;
+        io.dhn = at(dfinal.h, u, steps.B, h_size());
+        io.dcn = at(dfinal.c, u, steps.B, c_size());
+        io.dx = to;
+        io.add_dx = direction > 0;
+        io.dh0 = at(dinitial.h, u, steps.B, h_size());
+        io.dc0 = at(dinitial.c, u, steps.B, c_size());
+        units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
+      }
+      if (layer > 0 && dropout_ > 0) apply_dropout(to, steps.N * inner, dropout_, mask_key(dropout_key_, layer - 1));
+      dy = to;
+    }
+  }
+
+ private:
+  template <class P>
+  static P at(P base, int unit, Index rows, Index width) {
+    return base == nullptr ? nullptr : base + unit * rows * width;
+  }
+  static std::uint64_t mask_key(std::uint64_t key, int layer) {
+    return mix_bits(key ^ (static_cast<std::uint64_t>(layer) << 32));
+  }
+  // Outputs between layers, kept for backward or passing.
+  Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
+  Buffer<S>& passing_output(int layer) { return outputs_[2 * layer + 1]; }
+
+  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool keep, double dropout,
+           std::uint64_t key) {
+    if (bound_ == nullptr) throw std::logic_error("bind parameters first");
+    if (stale_) {
+      for (int u = 0; u < unit_count(); ++u) units_[u]->pack(bound_ + offsets_[u]);
+      stale_ = false;
+    }
+    for (int layer = 0; layer < config_.num_layers; ++layer) {
+      const bool top = layer == config_.num_layers - 1;
+      S* to = y;
+      if (!top) to = (keep ? kept_output(layer) : passing_output(layer)).reserve(steps.N * output_size());
+      for (int direction = 0; direction < directions(); ++direction) {
+        const int u = layer * directions() + direction;
+        ForwardArrays<S> io;
+        io.x = x;
+        io.h0 = at(initial.h, u, steps.B, h_size());
+        io.c0 = at(initial.c, u, steps.B, c_size());
+        io.y = to == nullptr ? nullptr : to + direction * h_size();
+        io.ldy = output_size();
+        io.hn = at(final.h, u, steps.B, h_size());
+        io.cn = at(final.c, u, steps.B, c_size());
+        units_[u]->forward(steps, io, direction == 1, keep);
+      }
+      if (!top && dropout > 0) apply_dropout(to, steps.N * output_size(), dropout, mask_key(key, layer));
+      x = to;
+    }
+  }
+
+  RecurrentConfig config_;
+  CellInfo info_;
+  std::vector<std::unique_ptr<Unit<S>>> units_;  // [layer][direction]
+  std::vector<Index> offsets_;                   // of each unit's parameters
+  std::vector<Parameter> parameters_;
+  Index parameter_count_ = 0;
+  const S* bound_ = nullptr;
+  S* gradients_ = nullptr;
+  bool stale_ = true;
+  std::vector<Buffer<S>> outputs_;
+  Buffer<S> doutput_[2];
+  const S* x_ = nullptr;  // of the last forward
+  double dropout_ = 0;
+  std::uint64_t dropout_key_ = 0;
+};
+
+}  // namespace lstmcore

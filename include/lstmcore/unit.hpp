@@ -1,0 +1,67 @@
+// One cell in one direction over a batch of sequences, seen from outside: what a stack of layers is made of.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lstmcore/weights.hpp"
+
+namespace lstmcore {
+
+// Sequences sorted by length, longest first: at step t the first size[t] of them are active, and the row of (t, b)
+// is offset[t] + b. A batch costs the sum of its lengths; without padding there is nothing to mask.
+struct Steps {
+  Index T = 0, B = 0, N = 0;
+  std::vector<Index> size, offset;
+
+  void assign(const std::int64_t* batch_sizes, Index steps) {
+    T = steps;
+    B = steps > 0 ? static_cast<Index>(batch_sizes[0]) : 0;
+    N = 0;
+    size.resize(static_cast<std::size_t>(T));
+    offset.resize(static_cast<std::size_t>(T));
+    for (Index t = 0; t < T; ++t) {
+      size[t] = static_cast<Index>(batch_sizes[t]);
+      offset[t] = N;
+      N += size[t];
+    }
+  }
+};
+
+// The caller's arrays. All rows of x, y and their gradients are packed as in Steps.
+template <class S>
+struct ForwardArrays {
+  const S* x;          // [N, input_size]
+  const S *h0, *c0;    // [B, width], nullptr: zeros
+  S *y;                // [N, ldy], nullptr: not wanted
+  Index ldy;
+  S *hn, *cn;          // [B, width], nullptr: not wanted
+};
+
+template <class S>
+struct BackwardArrays {
+  const S* x;             // as in forward
+  const S* dy;            // [N, lddy], nullptr: zeros
+  Index lddy;
+  const S *dhn, *dcn;     // [B, width], nullptr: zeros
+  S* dx;                  // [N, input_size], nullptr: not wanted
+  bool add_dx;            // add to dx instead of writing it
+  S *dh0, *dc0;           // [B, width], nullptr: not wanted
+};
+
+template <class S>
+class Unit {
+ public:
+  virtual ~Unit() = default;
+  virtual std::vector<Parameter> parameters() const = 0;
+  virtual Index parameter_count() const = 0;
+  virtual void pack(const S* parameters) = 0;
+  // keep: remember what backward needs
+  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, bool keep) = 0;
+  // Adds the gradients of the parameters to `gradients`. Uses up what forward kept.
+  virtual void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
+                        S* gradients) = 0;
+};
+
+}  // namespace lstmcore

@@ -1,0 +1,194 @@
+// The parameters of one cell in one direction: their names and places in a flat vector, in torch.nn's order, and the
+// packed copies that the kernel reads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lstmcore/buffer.hpp"
+#include "lstmcore/panel.hpp"
+#include "lstmcore/parallel.hpp"
+
+namespace lstmcore {
+
+struct UnitShape {
+  Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
+  bool bias;
+};
+
+struct Parameter {
+  std::string name;
+  std::vector<Index> shape;
+  Index offset;  // in scalars from the start of the flat vector
+};
+
+// A stage of a cell (cells/cell.hpp) as numbers.
+struct StagePlan {
+  int gates, x_count, h_begin, h_count;
+  Index units;           // width of what it computes
+  Index recurrent_size;  // width of the operand s of U s
+  Index weight_ih, weight_hh;   // places of W and U in the flat vector
+  Index x_row[4], h_row[4];     // row of W and U at which the block of each gate starts
+  bool bias;
+};
+
+// Everything that follows from a cell and its sizes.
+struct UnitPlan {
+  UnitShape shape;
+  Index output_size;  // width of h
+  int stages;
+  StagePlan stage[2];
+  Index bias_ih, bias_hh, vectors;  // places in the flat vector
+  int vector_count;
+  Index count;  // number of parameters
+  std::vector<Parameter> parameters;
+};
+
+template <class Cell>
+UnitPlan make_plan(const UnitShape& shape) {
+  const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
+  const Index rows = Cell::kBlocks * H;
+  UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, 0, Cell::kVectors, 0, {}};
+  const auto add = [&](const char* name, std::vector<Index> sizes) {
+    const Index offset = plan.count;
+    plan.parameters.push_back({name, sizes, offset});
+    plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
+    return offset;
+  };
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
+  if (shape.bias) {
+    plan.bias_ih = add("bias_ih", {rows});
+    plan.bias_hh = add("bias_hh", {rows});
+  }
+  const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
+  plan.vectors = plan.count;
+  for (int j = 0; j < Cell::kVectors; ++j) add(Cell::vector_name(j), {H});
+
+  const auto fill = [&](auto stage) {
+    constexpr int s = decltype(stage)::value;
+    using L = typename Cell::template Layout<s>;
+    constexpr bool projection = Cell::kProjected && s == 1;
+    StagePlan& out = plan.stage[s];
+    out = {L::count, L::x_count, L::h_begin, L::h_count, projection ? P : H, s == 0 ? P : H,
+           weight_ih, projection ? weight_hr : weight_hh, {}, {}, shape.bias && !projection};
+    for (int g = 0; g < L::x_count; ++g) out.x_row[g] = Cell::x_block(s, g) * H;
+    for (int g = 0; g < L::h_count; ++g) out.h_row[g] = projection ? 0 : Cell::h_block(s, g) * H;
+  };
+  fill(std::integral_constant<int, 0>{});
+  if constexpr (Cell::kStages == 2) fill(std::integral_constant<int, 1>{});
+  return plan;
+}
+
+// Panels over the columns of weights [.., columns], for products with its transpose: the summed index is (panel of
+// units, gate, lane), as gates lie in memory. Gate g of unit u is row block_row[g] + u.
+template <class S>
+void pack_transposed(const S* weights, Index columns, Index units, const Index* block_row, int gates,
+                     Buffer<S>& buffer) {
+  constexpr int V = Vec<S>::width;
+  const Index panels = ceil_div(units, V), out_panels = ceil_div(columns, V), stride = panels * gates * V * V;
+  S* to = buffer.reserve(out_panels * stride);
+  parallel_for(out_panels, 8.0 * out_panels * stride, [&](Index begin, Index end) {
+    for (Index out = begin; out < end; ++out) {
+      const Index valid = std::min<Index>(V, columns - out * V);
+      S* lanes = to + out * stride;
+      for (Index p = 0; p < panels; ++p) {
+        for (int g = 0; g < gates; ++g) {
+          for (Index unit = p * V; unit < (p + 1) * V; ++unit, lanes += V) {
+            const S* from = weights + (block_row[g] + unit) * columns + out * V;
+            if (unit < units && valid == V) {
+              Vec<S>::loadu(from).store(lanes);
+            } else {
+              for (Index v = 0; v < V; ++v) lanes[v] = unit < units && v < valid ? from[v] : S(0);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// Panels for the forward pass, and panels of the transposed weights for the backward pass.
+template <class S>
+class PackedWeights {
+  static constexpr int V = Vec<S>::width;
+
+ public:
+  explicit PackedWeights(const UnitPlan& plan) : plan_(plan) {}
+
+  // Forward panels of a stage: the x part [input][x_count][V], then the h part [recurrent][h_count][V].
+  const S* panels(int stage) const { return forward_[stage].data(); }
+  Index panel_stride(int stage) const {
+    const StagePlan& s = plan_.stage[stage];
+    return (plan_.shape.input_size * s.x_count + s.recurrent_size * s.h_count) * V;
+  }
+  const S* bias(int stage) const { return bias_[stage].data(); }  // [panel][gates][V]
+  const S* vectors() const { return vectors_.data(); }            // [vector][padded hidden_size]
+  Index vector_stride() const { return padded<S>(plan_.shape.hidden_size); }
+  // Panels over the inputs of W and U; the summed index is (panel, gate, lane), as gates lie in memory.
+  const S* x_transposed(int stage) const { return xt_[stage].data(); }
+  const S* h_transposed(int stage) const { return ht_[stage].data(); }
+
+  void pack_forward(const S* parameters) {
+    for (int stage = 0; stage < plan_.stages; ++stage) pack_stage(parameters, stage);
+    const Index H = plan_.shape.hidden_size;
+    S* to = vectors_.reserve(std::max(1, plan_.vector_count) * vector_stride());
+    for (int j = 0; j < plan_.vector_count; ++j, to += vector_stride()) {
+      std::copy_n(parameters + plan_.vectors + j * H, H, to);
+      std::fill(to + H, to + vector_stride(), S(0));
+    }
+  }
+
+  void pack_backward(const S* parameters, bool want_x) {
+    for (int stage = 0; stage < plan_.stages; ++stage) {
+      const StagePlan& s = plan_.stage[stage];
+      pack_transposed(parameters + s.weight_hh, s.recurrent_size, s.units, s.h_row, s.h_count, ht_[stage]);
+      if (want_x) {
+        pack_transposed(parameters + s.weight_ih, plan_.shape.input_size, s.units, s.x_row, s.x_count, xt_[stage]);
+      }
+    }
+  }
+
+ private:
+  void pack_stage(const S* parameters, int stage) {
+    const StagePlan& s = plan_.stage[stage];
+    const Index I = plan_.shape.input_size, K = s.recurrent_size, stride = panel_stride(stage);
+    const Index panels = ceil_div(s.units, V);
+    S* to = forward_[stage].reserve(panels * stride);
+    S* bias = bias_[stage].reserve(panels * s.gates * V);
+    const double cost = 8.0 * panels * stride;  // moving a scalar costs about as much as a few operations
+    parallel_for(panels, cost, [&](Index begin, Index end) {
+      for (Index p = begin; p < end; ++p) {
+        const Index valid = std::min<Index>(V, s.units - p * V);
+        S* x_part = to + p * stride;
+        S* h_part = x_part + I * s.x_count * V;
+        for (int g = 0; g < s.x_count; ++g) {
+          transpose_lanes<Direction::Pack, S>(parameters + s.weight_ih + (s.x_row[g] + p * V) * I, I, valid, I,
+                                              x_part + g * V, s.x_count * V);
+        }
+        for (int g = 0; g < s.h_count; ++g) {
+          transpose_lanes<Direction::Pack, S>(parameters + s.weight_hh + (s.h_row[g] + p * V) * K, K, valid, K,
+                                              h_part + g * V, s.h_count * V);
+        }
+        pack_bias(parameters, s, p * V, valid, bias + p * s.gates * V);
+      }
+    });
+  }
+
+  // A gate's sum starts from the biases of the operands it sees.
+  void pack_bias(const S* parameters, const StagePlan& s, Index unit, Index valid, S* to) const {
+    std::fill_n(to, s.gates * V, S(0));
+    if (!s.bias) return;
+    for (int g = 0; g < s.gates; ++g) {
+      for (Index v = 0; v < valid; ++v) {
+        S& sum = to[g * V + v];
+        if (g < s.x_count) sum += parameters[plan_.bias_ih + s.x_row[g] + unit + v];
+        if (g >= s.h_begin) sum += parameters[plan_.bias_hh + s.h_row[g - s.h_begin] + unit + v];
+      }
+    }
+  }
+
+  UnitPlan plan_;
+  Buffer<S> forward_[2], bias_[2], xt_[2], ht_[2], vectors_;
+};
+
+}  // namespace lstmcore

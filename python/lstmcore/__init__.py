@@ -1,0 +1,108 @@
+"""Recurrent networks on CPUs: a C++ SIMD core under scikit-learn's manners.
+
+Layers (`LSTM`, `GRU`, `RNN`) own their parameters and call the core; estimators (`RNNClassifier`, `RNNRegressor`,
+`RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstmcore import _cpu
+from lstmcore._isa import core as _core
+from lstmcore._threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from lstmcore._versions import show_versions
+    from lstmcore.estimators.classifier import RNNClassifier
+    from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.regressor import RNNRegressor
+    from lstmcore.layers import GRU, LSTM, RNN
+    from lstmcore.model_file import load
+    from lstmcore.network import Network
+    from lstmcore.optimizers import SGD, Adam, AdamW
+    from lstmcore.sequences import Sequences
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Network",
+    "RNNClassifier",
+    "RNNForecaster",
+    "RNNRegressor",
+    "Sequences",
+    "cells",
+    "get_cmake_dir",
+    "get_include",
+    "get_num_threads",
+    "load",
+    "set_num_threads",
+    "show_versions",
+]
+
+# Where each public name that is not imported at once lives. `import lstmcore` stays fast and needs no scikit-learn.
+_HOME = {
+    "GRU": "layers",
+    "LSTM": "layers",
+    "RNN": "layers",
+    "SGD": "optimizers",
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "Network": "network",
+    "RNNClassifier": "estimators.classifier",
+    "RNNForecaster": "estimators.forecaster",
+    "RNNRegressor": "estimators.regressor",
+    "Sequences": "sequences",
+    "load": "model_file",
+    "show_versions": "_versions",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"lstmcore.{_HOME[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "sklearn":
+            raise
+        raise ImportError(f'lstmcore.{name} needs scikit-learn: pip install "lstmcore[sklearn]"') from error
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def cells() -> list[str]:
+    """Return the names of the registered cells: the values that ``cell=`` takes."""
+    return [str(cell["name"]) for cell in _core.cells()]
+
+
+def get_include() -> str:
+    """Return the folder of the C++ headers, for ``#include <lstmcore/recurrent.hpp>``.
+
+    They need Eigen 5.0.1 or newer beside them.
+    """
+    return str(_installed() / "include")
+
+
+def get_cmake_dir() -> str:
+    """Return the folder of the CMake package, for ``-Dlstmcore_DIR=`` before ``find_package(lstmcore)``."""
+    return str(_installed() / "lib" / "cmake" / "lstmcore")
+
+
+def _installed() -> Path:
+    # What the build installs lies beside the extension modules: in an editable installation not beside this file.
+    assert _cpu.__file__ is not None
+    return Path(_cpu.__file__).parent

@@ -1,0 +1,1 @@
+"""Parts of `lstmcore.demo`."""

@@ -1,0 +1,55 @@
+"""Initial values of a layer's parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from lstmcore._validation import Array
+
+# Where an LSTM keeps its forget gate: the block of the bias and its sign. A coupled cell has f = 1 - i = sigmoid(-a_i).
+_FORGET_BLOCK = {
+    "lstm": (1, 1.0),
+    "lstm_peephole": (1, 1.0),
+    "lstm_coupled": (0, -1.0),
+    "lstm_coupled_peephole": (0, -1.0),
+}
+
+
+def has_forget_gate(cell: str) -> bool:
+    """Say whether `set_forget_bias` knows this cell's forget gate."""
+    return cell in _FORGET_BLOCK
+
+
+def uniform(vector: Array, hidden_size: int, rng: np.random.Generator) -> None:
+    """Fill a flat parameter vector from U(-1/sqrt(H), 1/sqrt(H)), PyTorch's default for recurrent layers.
+
+    Values are drawn in float64 and then rounded, so that one seed means the same layer in either precision.
+    """
+    bound = 1.0 / math.sqrt(hidden_size)
+    vector[...] = rng.uniform(-bound, bound, vector.size)
+
+
+def orthogonal(parameters: Mapping[str, Array], hidden_size: int, rng: np.random.Generator) -> None:
+    """Make each gate's block [H, P] of every recurrent weight orthogonal (Saxe et al. 2014, section 3).
+
+    Where P < H, as with a projection, the columns of a block are orthonormal.
+    """
+    for name, weight in parameters.items():
+        if name.startswith("weight_hh"):
+            for block in weight.reshape(-1, hidden_size, weight.shape[1]):
+                q, r = np.linalg.qr(rng.standard_normal(block.shape))
+                block[...] = q * np.sign(np.diag(r))  # the signs make q uniform over orthogonal matrices
+
+
+def set_forget_bias(parameters: Mapping[str, Array], cell: str, hidden_size: int, value: float) -> None:
+    """Set the forget gate's bias to `value` (Gers et al. 2000; Jozefowicz et al. 2015): b_ih holds it, b_hh is 0."""
+    block, sign = _FORGET_BLOCK[cell]
+    gate = slice(block * hidden_size, (block + 1) * hidden_size)
+    for name, bias in parameters.items():
+        if name.startswith("bias_ih"):
+            bias[gate] = sign * value
+        elif name.startswith("bias_hh"):
+            bias[gate] = 0.0

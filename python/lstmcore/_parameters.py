@@ -1,0 +1,117 @@
+"""Named parameters as views into one flat vector, and their gradients into another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lstmcore import _validation as check
+from lstmcore._validation import Array
+
+
+class Parameterized:
+    """The parameters of one object of the core: what layers have in common.
+
+    Attributes
+    ----------
+    parameters : dict of str to ndarray
+        Read-only views: `load_parameters` changes them, so that the core's packed copy never goes stale.
+    gradients : dict of str to ndarray
+        Of the same names and shapes; `backward` adds into them.
+    flat_parameters, flat_gradients : ndarray [n_parameters]
+        The vectors that these are views of. After writing to `flat_parameters`, call `parameters_changed`.
+    n_parameters : int
+        Their length.
+    """
+
+    dtype: np.dtype[Any]
+    _core: Any
+
+    def _own_parameters(self) -> None:
+        """Create the two vectors, all zero."""
+        self.n_parameters = int(self._core.n_parameters)
+        self._attach(np.zeros(self.n_parameters, self.dtype), np.zeros(self.n_parameters, self.dtype))
+
+    def _attach(self, parameters: Array, gradients: Array) -> None:
+        """Make two vectors this object's own, whatever they hold."""
+        self.flat_parameters, self.flat_gradients = parameters, gradients
+        read_only = parameters.view()
+        read_only.flags.writeable = False
+        self.parameters = dict(self._views(read_only))
+        self.gradients = dict(self._views(gradients))
+        self._core.bind(parameters, gradients)
+        self._core.parameters_changed()
+
+    def _views(self, vector: Array) -> Iterator[tuple[str, Array]]:
+        for name, shape, offset in self.parameter_table():
+            yield name, vector[offset : offset + math.prod(shape)].reshape(shape)
+
+    def parameter_table(self) -> list[tuple[str, tuple[int, ...], int]]:
+        """Return name, shape and offset in the flat vector of each parameter."""
+        return [(name, tuple(shape), offset) for name, shape, offset in self._core.parameter_table()]
+
+    def zero_gradients(self) -> None:
+        """Set all gradients to zero."""
+        self.flat_gradients[...] = 0
+
+    def parameters_changed(self) -> None:
+        """Tell the core that `flat_parameters` was written to; needed after every such write."""
+        self._core.parameters_changed()
+
+    def bind(self, parameters: Array, gradients: Array) -> None:
+        """Move parameters and gradients into vectors that the caller owns, such as slices of a network's.
+
+        Parameters
+        ----------
+        parameters, gradients : ndarray [n_parameters] of the layer's dtype
+            Written with the current values, then kept and written in place.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one is not a writable, contiguous vector of that length and type.
+        """
+        for name, vector in (("parameters", parameters), ("gradients", gradients)):
+            if not isinstance(vector, np.ndarray) or vector.dtype != self.dtype:
+                found = vector.dtype if isinstance(vector, np.ndarray) else type(vector).__name__
+                raise TypeError(f"{name} must be an array of {self.dtype}, got {found}")
+            if vector.shape != (self.n_parameters,):
+                raise ValueError(f"{name} must have shape ({self.n_parameters},), got {vector.shape}")
+            if not (vector.flags.c_contiguous and vector.flags.writeable):
+                raise ValueError(f"{name} must be contiguous and writable, got strides {vector.strides}")
+        parameters[...] = self.flat_parameters
+        gradients[...] = self.flat_gradients
+        self._attach(parameters, gradients)
+
+    def load_parameters(self, mapping: Mapping[str, ArrayLike]) -> None:
+        """Copy all parameters from a mapping of name to array, such as the `state_dict` of a torch layer.
+
+        Parameters
+        ----------
+        mapping : mapping of str to array-like
+            Exactly the names of `parameters`, with their shapes; other numeric types are converted.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is missing or unknown, a shape is wrong or a value is not finite. Nothing is changed then.
+        """
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"mapping must map parameter names to arrays, got {type(mapping).__name__}")
+        missing = [name for name in self.parameters if name not in mapping]
+        unknown = [name for name in mapping if name not in self.parameters]
+        if missing or unknown:
+            parts = [f"lacks {missing}"] * bool(missing) + [f"has the unknown names {unknown}"] * bool(unknown)
+            raise ValueError(f"mapping {' and '.join(parts)}; the parameters are {list(self.parameters)}")
+        values = np.empty_like(self.flat_parameters)
+        for name, view in self._views(values):
+            label = f"mapping[{name!r}]"
+            source = check.exact_shape(mapping[name], label, view.shape, "the parameter's own")
+            view[...] = check.contiguous(source, self.dtype)
+            check.finite(view, label, source)
+        self.flat_parameters[...] = values
+        self.parameters_changed()

@@ -1,0 +1,385 @@
+"""The class behind every recurrent layer: parameters, checks, and the calls into the C++ core."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lstmcore import _init
+from lstmcore import _validation as check
+from lstmcore._isa import core
+from lstmcore._packing import Packing
+from lstmcore._parameters import Parameterized
+from lstmcore._states import State, StateLayout
+from lstmcore._tbptt import Window, windows
+from lstmcore._validation import Array
+
+
+class Recurrent(Parameterized):
+    """A stack of layers of any registered cell, in one direction or both.
+
+    `LSTM`, `GRU` and `RNN` are this class with the cell picked by their options; `from_cell` picks it by name.
+
+    Parameters
+    ----------
+    cell : str
+        Name of a registered cell, see `lstmcore.cells`.
+    input_size : int
+        Features of the input, I.
+    hidden_size : int
+        Hidden units, H.
+    num_layers : int, default=1
+        Layers stacked on each other; each reads the outputs of the one below.
+    bias : bool, default=True
+        Whether the cells have the biases b_ih and b_hh.
+    batch_first : bool, default=False
+        Whether x, y, dx and dy are [B, T, ...] and not [T, B, ...]. States are [layers, B, ...] in either case.
+    dropout : float, default=0.0
+        Share of each layer's outputs, but the last layer's, that `forward` drops. Calling the layer drops nothing.
+    bidirectional : bool, default=False
+        Whether a second cell reads each sequence from its end; outputs are concatenated, forward direction first.
+    proj_size : int, default=0
+        Width P to which h is projected (Sak et al. 2014), 0 for none. For cells with a projection only.
+    dtype : {"float32", "float64"}, default="float32"
+        Type of parameters, states and outputs. Inputs of another numeric type are converted.
+    seed : int, numpy.random.Generator or None, default=None
+        Source of the initial parameters and of the dropout masks.
+    recurrent_init : {"uniform", "orthogonal"}, default="uniform"
+        All parameters are drawn from U(-1/sqrt(H), 1/sqrt(H)), as in torch; "orthogonal" makes each gate's block of
+        the recurrent weights orthogonal instead.
+    forget_bias : float or None, default=None
+        Initial bias of the forget gate, for cells that have one; None leaves the drawn values.
+
+    Attributes
+    ----------
+    parameters, gradients : dict of str to ndarray
+        Read-only views of the parameters, and views of the gradients that `backward` adds into.
+    flat_parameters, flat_gradients : ndarray [n_parameters]
+        What they are views of.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; the message names it and quotes the value.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Any = "float32",
+        seed: int | np.random.Generator | None = None,
+        recurrent_init: str = "uniform",
+        forget_bias: float | None = None,
+    ) -> None:
+        registry = {info["name"]: info for info in core.cells()}
+        self.cell = check.choice(cell, "cell", registry)
+        self.input_size = check.integer(input_size, "input_size")
+        self.hidden_size = check.integer(hidden_size, "hidden_size")
+        self.num_layers = check.integer(num_layers, "num_layers")
+        self.bias = check.flag(bias, "bias")
+        self.batch_first = check.flag(batch_first, "batch_first")
+        self.dropout = check.fraction(dropout, "dropout")
+        self.bidirectional = check.flag(bidirectional, "bidirectional")
+        self.proj_size = _checked_projection(proj_size, self.hidden_size, registry[cell])
+        self.dtype = check.scalar_type(dtype)
+        self.recurrent_init = check.choice(recurrent_init, "recurrent_init", ("uniform", "orthogonal"))
+        self.forget_bias = _checked_forget_bias(forget_bias, self.cell, self.bias)
+        if self.dropout and self.num_layers == 1:
+            warnings.warn(
+                f"dropout={self.dropout} has no effect with num_layers=1: it applies between layers", stacklevel=3
+            )
+        self._rng = check.generator(seed)
+        self._build()
+        self._initialise()
+
+    # ---- construction -------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        """Create the core's object and the parameter vectors, all zero."""
+        info = next(info for info in core.cells() if info["name"] == self.cell)
+        widths = {"h": self.proj_size or self.hidden_size, "c": self.hidden_size}
+        directions = 2 if self.bidirectional else 1
+        self._states = StateLayout(
+            self.cell, {symbol: widths[symbol] for symbol in info["states"]}, self.num_layers * directions, self.dtype
+        )
+        kind = core.RecurrentF32 if self.dtype == np.float32 else core.RecurrentF64
+        self._core = kind(
+            self.cell,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.dropout,
+            self.bidirectional,
+            self.proj_size,
+        )
+        self._core_step = self._core.step
+        self._packing: Packing | None = None  # of the last forward, until its backward
+        self._own_parameters()
+
+    def _initialise(self) -> None:
+        writable = dict(self._views(self.flat_parameters))
+        _init.uniform(self.flat_parameters, self.hidden_size, self._rng)
+        if self.recurrent_init == "orthogonal":
+            _init.orthogonal(writable, self.hidden_size, self._rng)
+        if self.forget_bias is not None:
+            _init.set_forget_bias(writable, self.cell, self.hidden_size, self.forget_bias)
+        self._core.parameters_changed()
+
+    @property
+    def output_size(self) -> int:
+        """Width of y: H, or P with a projection, twice that with both directions."""
+        return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
+
+    # ---- computing ----------------------------------------------------------------------------------------------
+
+    def __call__(
+        self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[Array, State]:
+        """Compute the outputs of all steps; nothing is kept for `backward`, and nothing is dropped.
+
+        Parameters
+        ----------
+        x : array-like [T, B, I], or [B, T, I] with batch_first
+            Finite numbers. With lengths, what lies beyond a sequence's length is not read.
+        state : (h, c) for an LSTM, h for a GRU or RNN, or None
+            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P). None is zero.
+        lengths : array-like of int [B] or None
+            Steps of each sequence, 1 to T, in any order. None: all have T.
+
+        Returns
+        -------
+        y : ndarray [T, B, D*H], or [B, T, D*H] with batch_first
+            Outputs of the last layer, zero beyond each length. Width D*P with a projection.
+        state : as the argument
+            After each sequence's last step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; the message names it and quotes the value.
+        """
+        rows, packing, states = self._prepared(x, state, lengths)
+        y, states = self._core.infer(rows, packing.batch_sizes, states)
+        return packing.unpack(y), self._states.returned(states, packing)
+
+    def forward(
+        self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[Array, State]:
+        """Compute the same as calling the layer, with dropout, and keep what `backward` needs.
+
+        An array of the layer's dtype in time-major order is kept by reference: leave it unchanged until `backward`.
+        Parameters, returns and errors are those of calling the layer.
+        """
+        rows, packing, states = self._prepared(x, state, lengths)
+        seed = int(self._rng.integers(2**63)) if self.dropout else 0
+        self._packing = None  # a failing forward leaves nothing to go back through
+        y, states = self._core.forward(rows, packing.batch_sizes, states, seed, True)
+        self._packing = packing
+        return packing.unpack(y), self._states.returned(states, packing)
+
+    def backward(
+        self, dy: ArrayLike | None, dstate: State | None = None, *, need_dx: bool = True
+    ) -> tuple[Array | None, State]:
+        """Propagate gradients back through the last `forward`, once; parameter gradients add into `gradients`.
+
+        Parameters
+        ----------
+        dy : array-like of y's shape, or None
+            Gradient of the loss with respect to y; padding is not read. None is zero.
+        dstate : as the state, or None
+            Gradient with respect to the final state. None, also in place of h or c, is zero.
+        need_dx : bool, default=True
+            Whether the gradient of the input is wanted; without it the first layer has less to do.
+
+        Returns
+        -------
+        dx : ndarray of x's shape, or None
+            Gradient with respect to x, zero in the padding.
+        dstate : as the state
+            Gradient with respect to the initial state.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward`, or its `backward` has been run.
+        ValueError, TypeError
+            If a gradient has the wrong shape or type or is not finite.
+        """
+        packing = self._packing
+        if packing is None:
+            raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
+        rows = None
+        if dy is not None:
+            outer = (packing.batch, packing.steps) if self.batch_first else (packing.steps, packing.batch)
+            axes = "[B, T, width]" if self.batch_first else "[T, B, width]"
+            rows = packing.pack(check.exact_shape(dy, "dy", (*outer, self.output_size), axes), self.dtype, "dy")
+        dstates = self._states.checked(dstate, "dstate", packing, optional=True)
+        self._packing = None
+        dx, dstates = self._core.backward(rows, dstates, check.flag(need_dx, "need_dx"))
+        return None if dx is None else packing.unpack(dx), self._states.returned(dstates, packing)
+
+    def step(self, x: Array, state: State | None = None) -> tuple[Array, State]:
+        """Advance every stream by one time step; the fast path for live data.
+
+        Parameters
+        ----------
+        x : array-like [B, I]
+            One step of B streams. Fastest when contiguous and of the layer's dtype.
+        state : as in calling the layer
+            None starts from zero. Pass on what the last call returned.
+
+        Returns
+        -------
+        y : ndarray [B, H], or [B, P]
+            Outputs of the last layer: the same bits as those of the whole sequence.
+        state : as the argument
+            After this step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or the layer is bidirectional.
+        """
+        return self._checked_step(x, state)
+
+    def _checked_step(self, x: ArrayLike, state: State | None) -> tuple[Array, State]:
+        """Check and convert the arguments of a step, then run it."""
+        if self.bidirectional:
+            raise ValueError("step needs a layer with bidirectional=False: the second direction starts at the end")
+        source = self._with_features(x, "[B, I]")
+        row = check.contiguous(source, self.dtype)
+        check.finite(row, "x", source)
+        packing = Packing(1, len(row), False, None)
+        states = self._states.checked(state, "state", packing, optional=False) or self._states.zeros(len(row))
+        y, states = self._core_step(row, states)
+        return y, self._states.returned(states, packing)
+
+    def tbptt(self, x: ArrayLike, state: State | None = None, *, k1: int, k2: int | None = None) -> Iterator[Window]:
+        """Train by truncated backpropagation through time: yield the windows of a long batch, one after another.
+
+        For each window end t = k1, 2 k1, ..., T the loss gradients of the steps (t - k1, t] flow back through the
+        steps (t - k2, t]; the state is carried on, its gradient is cut (Williams & Peng 1990, BPTT(h; h')).
+        k1 = k2 = T is full backpropagation. The last window is shorter if k1 does not divide T.
+
+        With k2 > k1 the steps (t - k2, t - k1] are run again. Parameters may change between windows: each window is
+        run with the current ones, and so is the advance of the state at its start.
+
+        Parameters
+        ----------
+        x : array-like [T, B, I], or [B, T, I] with batch_first
+            As in calling the layer.
+        state : as in calling the layer
+            The initial state.
+        k1 : int
+            Steps from one window to the next.
+        k2 : int or None, default=None
+            Steps that gradients flow back, at least k1. None: k1.
+
+        Yields
+        ------
+        Window
+            Its `y` holds the outputs of the steps start:stop; call its `backward` with their gradient.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or the layer is bidirectional.
+
+        Examples
+        --------
+        >>> for window in layer.tbptt(x, k1=20, k2=40):  # doctest: +SKIP
+        ...     layer.zero_gradients()
+        ...     window.backward(loss_gradient(window.y, targets[window.start:window.stop]))
+        ...     update(layer)
+        """
+        return windows(self, x, state, k1, k2)
+
+    # ---- conversion ---------------------------------------------------------------------------------------------
+
+    def checked_input(self, x: ArrayLike) -> Array:
+        """Return x as an array of numbers with this layer's axes and features."""
+        return self._with_features(x, "[B, T, I]" if self.batch_first else "[T, B, I]")
+
+    def _with_features(self, x: ArrayLike, axes: str) -> Array:
+        array = check.shaped(x, "x", axes)
+        if array.shape[-1] != self.input_size:
+            raise ValueError(
+                f"x has {array.shape[-1]} features, but the layer's input_size is {self.input_size} "
+                f"(shape {array.shape}, read as {axes})"
+            )
+        return array
+
+    def _prepared(self, x: Any, state: Any, lengths: Any) -> tuple[Array, Packing, list[Array | None] | None]:
+        """Return packed rows, their packing and the core's states, all checked."""
+        array = self.checked_input(x)
+        batch, steps = array.shape[:2] if self.batch_first else array.shape[1::-1]
+        packing = Packing(steps, batch, self.batch_first, check.sequence_lengths(lengths, steps, batch))
+        rows = packing.pack(array, self.dtype, "x")
+        return rows, packing, self._states.checked(state, "state", packing, optional=False)
+
+    # ---- copying ------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return configuration and parameters; gradients and an unfinished forward are not carried along."""
+        made = ("_core", "_core_step", "_states", "flat_gradients", "parameters", "gradients", "_packing")
+        state = {name: value for name, value in self.__dict__.items() if name not in made}
+        return {**state, "_rng": copy.deepcopy(self._rng)}  # copies draw the same masks, and none draws another's
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the layer anew, on vectors of its own."""
+        self.__dict__.update(state)
+        values = self.flat_parameters
+        self._build()
+        self.flat_parameters[...] = values
+        self.parameters_changed()
+
+    def __repr__(self) -> str:
+        """Return the constructor call, options at their defaults left out."""
+        parts = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name != "seed":
+                value = getattr(self, name)
+                value = value.name if name == "dtype" else value
+                if parameter.default is parameter.empty:
+                    parts.append(repr(value))
+                elif value != parameter.default:
+                    parts.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _checked_projection(proj_size: int, hidden_size: int, info: Mapping[str, Any]) -> int:
+    """Return proj_size if it is below hidden_size and the cell has a projection."""
+    size = check.integer(proj_size, "proj_size", 0)
+    if size and not info["projection"]:
+        raise ValueError(f"proj_size must be 0 for cell {info['name']!r}, which has no projection, got {size}")
+    if size >= hidden_size:
+        raise ValueError(f"proj_size must be less than hidden_size={hidden_size}, got {size}")
+    return size
+
+
+def _checked_forget_bias(value: float | None, cell: str, bias: bool) -> float | None:
+    """Return forget_bias if the cell has a forget gate and biases."""
+    if value is None:
+        return None
+    result = check.real(value, "forget_bias")
+    if not _init.has_forget_gate(cell):
+        raise ValueError(f"forget_bias must be None for cell {cell!r}, which has no forget gate, got {value!r}")
+    if not bias:
+        raise ValueError(f"forget_bias must be None with bias=False, got {value!r}")
+    return result

@@ -1,0 +1,233 @@
+// RecurrentF32 and RecurrentF64: a stack of recurrent layers on NumPy arrays. Arrays are taken as they are (C-contiguous,
+// of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
+//
+// The GIL is released while the core computes. That is safe: the arrays are held by the caller's frame or by this
+// object, and a mutex keeps two Python threads from using the workspaces of one object at once.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <mutex>
+
+#include "units.hpp"
+
+namespace py = pybind11;
+using lstmcore::Index;
+
+namespace {
+
+template <class S>
+using Array = py::array_t<S, py::array::c_style>;
+using Sizes = py::array_t<std::int64_t, py::array::c_style>;
+
+template <class S>
+Array<S> as_array(py::handle object, const char* name) {
+  if (!py::isinstance<Array<S>>(object)) {
+    throw py::type_error(std::string(name) + " must be a C-contiguous array of " +
+                         (sizeof(S) == 4 ? "float32" : "float64") + ", got " +
+                         py::str(py::type::handle_of(object)).template cast<std::string>());
+  }
+  return py::reinterpret_borrow<Array<S>>(object);
+}
+
+template <class S>
+class RecurrentLayer {
+ public:
+  explicit RecurrentLayer(const lstmcore::RecurrentConfig& config) : core_(config) {}
+
+  py::list parameter_table() const {
+    py::list table;
+    for (const lstmcore::Parameter& p : core_.parameters()) {
+      py::tuple shape(p.shape.size());
+      for (std::size_t i = 0; i < p.shape.size(); ++i) shape[i] = p.shape[i];
+      table.append(py::make_tuple(p.name, shape, p.offset));
+    }
+    return table;
+  }
+
+  Index n_parameters() const { return core_.parameter_count(); }
+
+  void bind(py::object parameters, py::object gradients) {
+    const Array<S> p = as_array<S>(parameters, "parameters");
+    Array<S> g = as_array<S>(gradients, "gradients");
+    expect(p.ndim() == 1 && p.size() == n_parameters(), "parameters has the wrong size");
+    expect(g.ndim() == 1 && g.size() == n_parameters(), "gradients has the wrong size");
+    core_.bind(p.data(), g.mutable_data());
+    parameters_ = p;
+    gradients_ = g;
+  }
+
+  void parameters_changed() { core_.parameters_changed(); }
+
+  py::tuple infer(py::object x, py::object batch_sizes, py::object states, bool want_y) {
+    const Array<S> input = set_steps(passing_, x, batch_sizes);
+    return run(passing_, input, states, want_y, [&](auto initial, S* y, auto final) {
+      core_.infer(passing_, input.data(), initial, y, final);
+    });
+  }
+
+  py::tuple forward(py::object x, py::object batch_sizes, py::object states, std::uint64_t seed, bool training) {
+    kept_x_ = py::none();  // until this pass has succeeded there is nothing to go back over
+    const Array<S> input = set_steps(kept_, x, batch_sizes);
+    py::tuple result = run(kept_, input, states, true, [&](auto initial, S* y, auto final) {
+      core_.forward(kept_, input.data(), initial, y, final, training, seed);
+    });
+    kept_x_ = input;
+    return result;
+  }
+
+  py::tuple backward(py::object dy, py::object dstates, bool need_dx) {
+    if (kept_x_.is_none()) throw std::runtime_error("backward needs a forward before it, and uses it up");
+    const Index N = kept_.N;
+    Array<S> doutput;
+    if (!dy.is_none()) {
+      doutput = as_array<S>(dy, "dy");
+      expect(doutput.ndim() == 2 && doutput.shape(0) == N && doutput.shape(1) == core_.output_size(),
+             "dy has the wrong shape");
+    }
+    const auto [dfinal, keep_alive] = read_states(dstates, kept_.B, "dstates");
+    auto [dinitial, outputs] = new_states(kept_.B);
+    py::object dx = py::none();
+    S* dx_data = nullptr;
+    if (need_dx) {
+      Array<S> array({N, core_.config().input_size});
+      dx_data = array.mutable_data();
+      dx = array;
+    }
+    compute([&, dfinal = dfinal, dinitial = dinitial] {
+      core_.backward(kept_, dy.is_none() ? nullptr : doutput.data(), dfinal, dx_data, dinitial);
+    });
+    kept_x_ = py::none();
+    return py::make_tuple(dx, outputs);
+  }
+
+  // One step of B streams: x [B, input_size].
+  py::tuple step(py::object x, py::object states) {
+    if (core_.directions() == 2) throw py::value_error("a bidirectional network cannot step: it needs the future");
+    const Array<S> input = as_array<S>(x, "x");
+    expect(input.ndim() == 2 && input.shape(0) > 0 && input.shape(1) == core_.config().input_size,
+           "x has the wrong shape");
+    const std::int64_t rows = input.shape(0);
+    passing_.assign(&rows, 1);
+    return run(passing_, input, states, true, [&](auto initial, S* y, auto final) {
+      core_.infer(passing_, input.data(), initial, y, final);
+    });
+  }
+
+ private:
+  static void expect(bool condition, const char* message) {
+    if (!condition) throw py::value_error(message);
+  }
+
+  Array<S> set_steps(lstmcore::Steps& steps, const py::object& x, const py::object& batch_sizes) {
+    const Array<S> input = as_array<S>(x, "x");
+    if (!py::isinstance<Sizes>(batch_sizes)) throw py::type_error("batch_sizes must be a C-contiguous array of int64");
+    const Sizes sizes = py::reinterpret_borrow<Sizes>(batch_sizes);
+    expect(sizes.ndim() == 1 && sizes.size() > 0, "batch_sizes must have one dimension and at least one step");
+    Index total = 0;
+    for (Index t = 0; t < sizes.size(); ++t) {
+      const std::int64_t size = sizes.data()[t];
+      expect(size > 0 && (t == 0 || size <= sizes.data()[t - 1]), "batch_sizes must be positive and not increase");
+      total += size;
+    }
+    expect(input.ndim() == 2 && input.shape(0) == total && input.shape(1) == core_.config().input_size,
+           "x has the wrong shape");
+    steps.assign(sizes.data(), sizes.size());
+    return input;
+  }
+
+  std::array<Index, 2> widths() const { return {core_.h_size(), core_.c_size()}; }
+  int state_count() const { return core_.info().has_c ? 2 : 1; }
+
+  // Pointers into the caller's states, and the arrays that keep them alive. None, or None entries: zeros.
+  std::pair<lstmcore::States<const S*>, std::array<py::object, 2>> read_states(const py::object& states, Index B,
+                                                                               const char* name) const {
+    lstmcore::States<const S*> pointers;
+    std::array<py::object, 2> alive;
+    if (states.is_none()) return {pointers, alive};
+    const py::sequence list = py::reinterpret_borrow<py::sequence>(states);
+    expect(py::isinstance<py::sequence>(states) && py::len(list) == static_cast<std::size_t>(state_count()),
+           "states must have one array for each state of the cell");
+    for (int i = 0; i < state_count(); ++i) {
+      alive[i] = list[i];
+      if (alive[i].is_none()) continue;
+      const Array<S> array = as_array<S>(alive[i], name);
+      expect(array.ndim() == 3 && array.shape(0) == core_.unit_count() && array.shape(1) == B &&
+                 array.shape(2) == widths()[i],
+             "a state has the wrong shape");
+      (i == 0 ? pointers.h : pointers.c) = array.data();
+    }
+    return {pointers, alive};
+  }
+
+  std::pair<lstmcore::States<S*>, py::tuple> new_states(Index B) const {
+    lstmcore::States<S*> pointers;
+    py::tuple arrays(state_count());
+    for (int i = 0; i < state_count(); ++i) {
+      Array<S> array({static_cast<Index>(core_.unit_count()), B, widths()[i]});
+      (i == 0 ? pointers.h : pointers.c) = array.mutable_data();
+      arrays[i] = std::move(array);
+    }
+    return {pointers, arrays};
+  }
+
+  template <class F>
+  py::tuple run(const lstmcore::Steps& steps, const Array<S>&, const py::object& states, bool want_y, F&& call) {
+    const auto [initial, alive] = read_states(states, steps.B, "states");
+    auto [final, outputs] = new_states(steps.B);
+    py::object y = py::none();
+    S* y_data = nullptr;
+    if (want_y) {
+      Array<S> array({steps.N, core_.output_size()});
+      y_data = array.mutable_data();
+      y = std::move(array);
+    }
+    compute([&, initial = initial, final = final] { call(initial, y_data, final); });
+    return py::make_tuple(std::move(y), std::move(outputs));
+  }
+
+  template <class F>
+  void compute(F&& f) {
+    py::gil_scoped_release release;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    f();
+  }
+
+  lstmcore::Recurrent<S> core_;
+  lstmcore::Steps passing_, kept_;
+  py::object parameters_, gradients_;    // keep the bound vectors alive
+  py::object kept_x_ = py::none();       // keeps the input alive between forward and backward
+  std::mutex mutex_;
+};
+
+template <class S>
+void register_class(py::module_& m, const char* name) {
+  using Layer = RecurrentLayer<S>;
+  py::class_<Layer>(m, name, py::module_local())
+      .def(py::init([](const std::string& cell, Index input_size, Index hidden_size, int num_layers, bool bias,
+                       double dropout, bool bidirectional, Index proj_size) {
+             return std::make_unique<Layer>(lstmcore::RecurrentConfig{cell, input_size, hidden_size, num_layers, bias,
+                                                                      dropout, bidirectional, proj_size});
+           }),
+           py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers") = 1,
+           py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false,
+           py::arg("proj_size") = 0)
+      .def("parameter_table", &Layer::parameter_table)
+      .def_property_readonly("n_parameters", &Layer::n_parameters)
+      .def("bind", &Layer::bind, py::arg("parameters"), py::arg("gradients"))
+      .def("parameters_changed", &Layer::parameters_changed)
+      .def("infer", &Layer::infer, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
+           py::arg("want_y") = true)
+      .def("forward", &Layer::forward, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
+           py::arg("seed") = 0, py::arg("training") = true)
+      .def("backward", &Layer::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
+           py::arg("need_dx") = true)
+      .def("step", &Layer::step, py::arg("x"), py::arg("states") = py::none());
+}
+
+}  // namespace
+
+void register_recurrent(py::module_& m) {
+  register_class<float>(m, "RecurrentF32");
+  register_class<double>(m, "RecurrentF64");
+}

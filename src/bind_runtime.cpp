@@ -1,0 +1,73 @@
+// Threads, the instruction set, the list of cells, and the check for NaN and infinity.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "lstmcore/parallel.hpp"
+#include "units.hpp"
+
+namespace py = pybind11;
+
+#define LSTMCORE_QUOTE_(x) #x
+#define LSTMCORE_QUOTE(x) LSTMCORE_QUOTE_(x)
+
+namespace {
+
+// Index of the first scalar that is not finite, −1 if all are. x·0 is 0 unless x is NaN or infinite, so a block
+// without one costs a multiplication and an addition a scalar.
+template <class S>
+std::ptrdiff_t first_nonfinite(const S* x, std::ptrdiff_t n) {
+  constexpr std::ptrdiff_t kBlock = 512;
+  for (std::ptrdiff_t begin = 0; begin < n; begin += kBlock) {
+    const std::ptrdiff_t end = std::min(n, begin + kBlock);
+    S lanes[16] = {};
+    std::ptrdiff_t i = begin;
+    for (; i + 16 <= end; i += 16) {
+      for (int v = 0; v < 16; ++v) lanes[v] += x[i + v] * S(0);
+    }
+    for (; i < end; ++i) lanes[0] += x[i] * S(0);
+    bool finite = true;
+    for (S lane : lanes) finite = finite && lane == S(0);
+    if (finite) continue;
+    for (i = begin; i < end; ++i) {
+      if (!(x[i] * S(0) == S(0))) return i;
+    }
+  }
+  return -1;
+}
+
+template <class S>
+std::ptrdiff_t first_nonfinite_of(const py::array_t<S, py::array::c_style>& x) {
+  return first_nonfinite(x.data(), static_cast<std::ptrdiff_t>(x.size()));
+}
+
+py::list list_cells() {
+  py::list list;
+  for (const lstmcore::CellInfo& cell : lstmcore::cells()) {
+    py::list states;
+    states.append("h");
+    if (cell.has_c) states.append("c");
+    py::dict entry;
+    entry["name"] = cell.name;
+    entry["states"] = states;
+    entry["description"] = cell.description;
+    entry["projection"] = cell.projection;
+    list.append(entry);
+  }
+  return list;
+}
+
+}  // namespace
+
+void register_runtime(py::module_& m) {
+  m.def("isa", [] { return LSTMCORE_QUOTE(LSTMCORE_ISA_NAME); });
+  m.def("cells", &list_cells);
+  m.def("set_num_threads", &lstmcore::set_max_threads, py::arg("n"), "n threads at most; 0: the default");
+  m.def("get_num_threads", &lstmcore::max_threads);
+  m.def("set_default_threads", &lstmcore::set_default_threads, py::arg("n"),
+        "cap of the default number of threads, such as a container's CPU quota; 0: none");
+  m.def("forked_without_threads", &lstmcore::forked_without_threads);
+  m.def("first_nonfinite", &first_nonfinite_of<float>, py::arg("x").noconvert());
+  m.def("first_nonfinite", &first_nonfinite_of<double>, py::arg("x").noconvert(),
+        "Flat index of the first NaN or infinity in a C-contiguous array, -1 if there is none.");
+}

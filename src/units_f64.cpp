@@ -1,0 +1,3 @@
+#include "lstmcore/registry.hpp"
+
+template std::unique_ptr<lstmcore::Unit<double>> lstmcore::make_unit(const std::string&, const lstmcore::UnitShape&);

@@ -1,0 +1,196 @@
+"""Every cell in plain float64 NumPy: one equation a line, loops over time, nothing clever.
+
+`w` holds one cell's parameters by their short names; absent biases are zero. All functions also take complex arrays, so
+that a derivative is the imaginary part of one evaluation at x + 1e-30 i: exact, with no difference taken
+(Squire & Trapp 1998). Comparisons therefore look at real parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+Array = np.ndarray
+Weights = Mapping[str, Array]
+
+
+def sigmoid(a: Array) -> Array:
+    return 1 / (1 + np.exp(-a))
+
+
+def relu(a: Array) -> Array:
+    return np.where(a.real > 0, a, 0)
+
+
+def hardtanh(a: Array) -> Array:
+    return np.where(a.real > 1, 1, np.where(a.real < -1, -1, a))
+
+
+def split(a: Array, parts: int) -> list[Array]:
+    return np.split(a, parts, axis=-1)
+
+
+def inputs_and_recurrence(w: Weights, x: Array, h: Array) -> Array:
+    return x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]
+
+
+def projected(w: Weights, h: Array) -> Array:
+    return h @ w["weight_hr"].T if "weight_hr" in w else h
+
+
+# One step of each cell: (w, x [B, I], state) -> new state, whose first part is the output.
+
+
+def lstm(w, x, state):
+    h, c = state
+    a_i, a_f, a_g, a_o = split(inputs_and_recurrence(w, x, h), 4)
+    i = sigmoid(a_i)
+    f = sigmoid(a_f)
+    g = np.tanh(a_g)
+    o = sigmoid(a_o)
+    c = f * c + i * g
+    return projected(w, o * np.tanh(c)), c
+
+
+def lstm_peephole(w, x, state):
+    h, c = state
+    a_i, a_f, a_g, a_o = split(inputs_and_recurrence(w, x, h), 4)
+    i = sigmoid(a_i + w["weight_ci"] * c)
+    f = sigmoid(a_f + w["weight_cf"] * c)
+    g = np.tanh(a_g)
+    c = f * c + i * g
+    o = sigmoid(a_o + w["weight_co"] * c)
+    return projected(w, o * np.tanh(c)), c
+
+
+def lstm_coupled(w, x, state):
+    h, c = state
+    a_i, a_g, a_o = split(inputs_and_recurrence(w, x, h), 3)
+    i = sigmoid(a_i)
+    f = 1 - i
+    g = np.tanh(a_g)
+    o = sigmoid(a_o)
+    c = f * c + i * g
+    return projected(w, o * np.tanh(c)), c
+
+
+def lstm_coupled_peephole(w, x, state):
+    h, c = state
+    a_i, a_g, a_o = split(inputs_and_recurrence(w, x, h), 3)
+    i = sigmoid(a_i + w["weight_ci"] * c)
+    f = 1 - i
+    g = np.tanh(a_g)
+    c = f * c + i * g
+    o = sigmoid(a_o + w["weight_co"] * c)
+    return projected(w, o * np.tanh(c)), c
+
+
+def gru(w, x, state):
+    (h,) = state
+    x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
+    h_r, h_z, h_n = split(h @ w["weight_hh"].T + w["bias_hh"], 3)
+    r = sigmoid(x_r + h_r)
+    z = sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * h,)
+
+
+def gru_reset_before(w, x, state):
+    (h,) = state
+    x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
+    u_r, u_z, u_n = np.split(w["weight_hh"], 3)
+    b_r, b_z, b_n = split(w["bias_hh"], 3)
+    r = sigmoid(x_r + h @ u_r.T + b_r)
+    z = sigmoid(x_z + h @ u_z.T + b_z)
+    n = np.tanh(x_n + (r * h) @ u_n.T + b_n)
+    return ((1 - z) * n + z * h,)
+
+
+def rnn_tanh(w, x, state):
+    (h,) = state
+    return (np.tanh(inputs_and_recurrence(w, x, h)),)
+
+
+def rnn_relu(w, x, state):
+    (h,) = state
+    return (relu(inputs_and_recurrence(w, x, h)),)
+
+
+def rnn_hardtanh(w, x, state):
+    (h,) = state
+    return (hardtanh(inputs_and_recurrence(w, x, h)),)
+
+
+def rnn_residual(w, x, state):
+    (h,) = state
+    return (h + np.tanh(inputs_and_recurrence(w, x, h)),)
+
+
+CELLS: dict[str, Callable] = {
+    step.__name__: step
+    for step in (
+        lstm,
+        lstm_peephole,
+        lstm_coupled,
+        lstm_coupled_peephole,
+        gru,
+        gru_reset_before,
+        rnn_tanh,
+        rnn_relu,
+        rnn_hardtanh,
+        rnn_residual,
+    )
+}
+
+
+def cell_weights(parameters: Weights, layer: int, direction: int) -> dict[str, Array]:
+    """The parameters of one cell of a stack by their short names, with zeros for absent biases."""
+    suffix = f"_l{layer}" + "_reverse" * direction
+    w = {name.removesuffix(suffix): value for name, value in parameters.items() if name.endswith(suffix)}
+    zero = np.zeros(len(w["weight_ih"]))
+    return {"bias_ih": zero, "bias_hh": zero, **w}
+
+
+def reversed_sequences(x: Array, lengths: Array) -> Array:
+    """Each sequence from its own end to its start; padding stays where it is."""
+    result = x.copy()
+    for b, length in enumerate(lengths):
+        result[:length, b] = x[:length, b][::-1]
+    return result
+
+
+def run_cell(step: Callable, w: Weights, x: Array, state: tuple, lengths: Array) -> tuple[Array, tuple]:
+    """One cell over time: x [T, B, I] to y [T, B, P], zero beyond each length, and the state after each last step."""
+    outputs = []
+    for t in range(len(x)):
+        alive = (t < lengths)[:, None]
+        new = step(w, x[t], state)
+        state = tuple(np.where(alive, after, before) for after, before in zip(new, state, strict=True))
+        outputs.append(np.where(alive, new[0], 0))
+    return np.stack(outputs), state
+
+
+def run(
+    cell: str,
+    parameters: Weights,
+    x: Array,
+    states: tuple,
+    lengths: Array | None = None,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+) -> tuple[Array, tuple]:
+    """A stack: x [T, B, I], states each [num_layers * directions, B, width] to y [T, B, D*P] and the new states."""
+    lengths = np.full(x.shape[1], len(x)) if lengths is None else np.asarray(lengths)
+    finals = []
+    for layer in range(num_layers):
+        outputs = []
+        for direction in range(2 if bidirectional else 1):
+            k = len(finals)
+            w = cell_weights(parameters, layer, direction)
+            source = reversed_sequences(x, lengths) if direction else x
+            y, final = run_cell(CELLS[cell], w, source, tuple(state[k] for state in states), lengths)
+            outputs.append(reversed_sequences(y, lengths) if direction else y)
+            finals.append(final)
+        x = np.concatenate(outputs, axis=-1)
+    return x, tuple(np.stack(parts) for parts in zip(*finals, strict=True))
