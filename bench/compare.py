@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -168,6 +169,8 @@ def main() -> None:
         for shape in (*SINGLE_STEPS, *SEQUENCES, RAGGED)
         if options.only in ("", shape.cell) and shape.hidden_size <= options.largest
     ]
+    if os.getloadavg()[0] > 0.5 * len(os.sched_getaffinity(0)):
+        print(f"The machine is busy (load average {os.getloadavg()[0]:.1f}): figures will mean little.")
     for threads in options.threads:
         compare(shapes, threads, options.rounds, options.at_least)
 

@@ -2,13 +2,14 @@
 // of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
 //
 // The GIL is released while the core computes. That is safe: the arrays are held by the caller's frame or by this
-// object, and a mutex keeps two Python threads from using the workspaces of one object at once.
+// object, and Python threads that use one object take turns, a whole call at a time.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <mutex>
 
+#include "finite.hpp"
 #include "units.hpp"
 
 namespace py = pybind11;
@@ -30,6 +31,19 @@ Array<S> as_array(py::handle object, const char* name) {
   return py::reinterpret_borrow<Array<S>>(object);
 }
 
+// A call's turn at an object. Nobody waits for it with the GIL in hand: the one who has the turn may need the GIL.
+class Turn {
+ public:
+  explicit Turn(std::mutex& mutex) : lock_(mutex, std::try_to_lock) {
+    if (lock_.owns_lock()) return;
+    py::gil_scoped_release release;
+    lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
 template <class S>
 class RecurrentLayer {
  public:
@@ -48,6 +62,7 @@ class RecurrentLayer {
   Index n_parameters() const { return core_.parameter_count(); }
 
   void bind(py::object parameters, py::object gradients) {
+    const Turn turn(mutex_);
     const Array<S> p = as_array<S>(parameters, "parameters");
     Array<S> g = as_array<S>(gradients, "gradients");
     expect(p.ndim() == 1 && p.size() == n_parameters(), "parameters has the wrong size");
@@ -57,9 +72,13 @@ class RecurrentLayer {
     gradients_ = g;
   }
 
-  void parameters_changed() { core_.parameters_changed(); }
+  void parameters_changed() {
+    const Turn turn(mutex_);
+    core_.parameters_changed();
+  }
 
   py::tuple infer(py::object x, py::object batch_sizes, py::object states, bool want_y) {
+    const Turn turn(mutex_);
     const Array<S> input = set_steps(passing_, x, batch_sizes);
     return run(passing_, input, states, want_y, [&](auto initial, S* y, auto final) {
       core_.infer(passing_, input.data(), initial, y, final);
@@ -67,6 +86,7 @@ class RecurrentLayer {
   }
 
   py::tuple forward(py::object x, py::object batch_sizes, py::object states, std::uint64_t seed, bool training) {
+    const Turn turn(mutex_);
     kept_x_ = py::none();  // until this pass has succeeded there is nothing to go back over
     const Array<S> input = set_steps(kept_, x, batch_sizes);
     py::tuple result = run(kept_, input, states, true, [&](auto initial, S* y, auto final) {
@@ -77,6 +97,7 @@ class RecurrentLayer {
   }
 
   py::tuple backward(py::object dy, py::object dstates, bool need_dx) {
+    const Turn turn(mutex_);
     if (kept_x_.is_none()) throw std::runtime_error("backward needs a forward before it, and uses it up");
     const Index N = kept_.N;
     Array<S> doutput;
@@ -101,15 +122,22 @@ class RecurrentLayer {
     return py::make_tuple(dx, outputs);
   }
 
-  // One step of B streams: x [B, input_size].
+  // One step of B streams: x [B, input_size]. The only call that users make without checks in Python, so NaN and
+  // infinity are refused here.
   py::tuple step(py::object x, py::object states) {
+    const Turn turn(mutex_);
     if (core_.directions() == 2) throw py::value_error("a bidirectional network cannot step: it needs the future");
     const Array<S> input = as_array<S>(x, "x");
     expect(input.ndim() == 2 && input.shape(0) > 0 && input.shape(1) == core_.config().input_size,
            "x has the wrong shape");
+    expect(first_nonfinite(input.data(), input.size()) < 0, "x is not finite");
     const std::int64_t rows = input.shape(0);
     passing_.assign(&rows, 1);
     return run(passing_, input, states, true, [&](auto initial, S* y, auto final) {
+      const auto finite = [&](const S* state, Index width) {
+        return state == nullptr || first_nonfinite(state, core_.unit_count() * rows * width) < 0;
+      };
+      expect(finite(initial.h, core_.h_size()) && finite(initial.c, core_.c_size()), "a state is not finite");
       core_.infer(passing_, input.data(), initial, y, final);
     });
   }
@@ -189,7 +217,6 @@ class RecurrentLayer {
   template <class F>
   void compute(F&& f) {
     py::gil_scoped_release release;
-    const std::lock_guard<std::mutex> lock(mutex_);
     f();
   }
 

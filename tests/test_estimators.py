@@ -9,29 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RunPython
+from data import ragged, sums
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import lstmcore
 from lstmcore import RNNClassifier, RNNRegressor
 from lstmcore._isa import core
-from lstmcore.losses import Squared
-from lstmcore.network import Dense, Network
-from lstmcore.sequences import as_sequences
-from lstmcore.training import History, Trainer, TrainingConfig, TrainingDiverged, fit_network
+from lstmcore.training import TrainingDiverged
 
+BOTH = (RNNClassifier, RNNRegressor)
 SMALL: dict[str, Any] = dict(hidden_size=8, max_epochs=3, learning_rate=1e-2, random_state=0)
-
-
-def ragged(rng: np.random.Generator, n: int = 60, features: int = 2) -> list[np.ndarray]:
-    return [rng.standard_normal((length, features)) for length in rng.integers(1, 13, n)]
-
-
-def sums(X: list[np.ndarray]) -> np.ndarray:
-    return np.array([float(row[:, 0].sum()) for row in X])
 
 
 def signs(X: list[np.ndarray]) -> np.ndarray:
@@ -93,7 +85,7 @@ def test_regressor_options(options: dict[str, Any], rng: np.random.Generator) ->
 
 def test_quantiles(rng: np.random.Generator) -> None:
     X = rng.uniform(0, 1, (800, 3, 1))
-    y = X[:, -1, 0] * rng.exponential(size=800)
+    y = X[:, -1, 0] + (0.5 + X[:, 0, 0]) * rng.exponential(size=800)
     reg = RNNRegressor(
         loss="quantile", quantiles=(0.1, 0.5, 0.8), hidden_size=8, max_epochs=60, learning_rate=3e-3, random_state=0
     ).fit(X, y)
@@ -267,100 +259,12 @@ def test_pickled_estimator_goes_on(rng: np.random.Generator) -> None:
     assert bits(copied) == bits(reg)
 
 
-def make_trainer(rng: np.random.Generator, **options: Any) -> tuple[Trainer, Any, np.ndarray]:
-    recurrent = lstmcore.LSTM(2, 6, seed=0)
-    network = Network(recurrent, "last", Dense(6, 1, seed=0))
-    X = ragged(rng)
-    config = TrainingConfig(Squared(), max_epochs=5, **options)
-    trainer = Trainer(network, config, np.random.default_rng(0))
-    return trainer, as_sequences(X), sums(X)[:, None].astype(np.float32)
-
-
-def test_interrupt_keeps_what_was_learnt(rng: np.random.Generator) -> None:
-    trainer, sequences, targets = make_trainer(rng)
-    kept = []
-
-    def interrupt(history: History) -> None:
-        kept.append(trainer.network.flat_parameters.copy())
-        if len(history.loss_curve) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.warns(UserWarning, match="training was interrupted after 2 epochs"):
-        history = trainer.fit(sequences, targets, on_epoch=interrupt)
-    assert history.stopped == "interrupted"
-    assert trainer.network.flat_parameters.tobytes() == kept[-1].tobytes()
-    assert not trainer.network.flat_gradients.any()
-
-
-def test_interrupt_with_validation_keeps_the_best(rng: np.random.Generator) -> None:
-    trainer, sequences, targets = make_trainer(rng, learning_rate=1e-2)
-    kept = []
-
-    def worsen(history: History) -> None:
-        kept.append(trainer.network.flat_parameters.copy())
-        if len(history.loss_curve) == 1:
-            trainer.optimizer.learning_rate = 5.0
-        if len(history.loss_curve) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.warns(UserWarning, match="interrupted"):
-        history = trainer.fit(sequences, targets, validation=(sequences, targets), on_epoch=worsen)
-    assert history.best_epoch == int(np.argmin(history.validation_curve)) == 0
-    assert trainer.network.flat_parameters.tobytes() == kept[0].tobytes()
-
-
-def test_divergence_restores_and_advises(rng: np.random.Generator) -> None:
-    trainer, sequences, targets = make_trainer(rng, clip_norm=None)
-    kept = []
-
-    def spoil(history: History) -> None:
-        kept.append(trainer.network.flat_parameters.copy())
-        targets[7] = np.nan
-
-    with pytest.raises(TrainingDiverged, match=r"diverged in epoch 2: loss nan.*lower learning_rate \(it is 0.001\)"):
-        trainer.fit(sequences, targets, on_epoch=spoil)
-    assert trainer.network.flat_parameters.tobytes() == kept[0].tobytes()
-    assert trainer.history.stopped == "diverged"
-
-
 def test_diverged_estimator_predicts(rng: np.random.Generator) -> None:
     X = [1e30 * row for row in ragged(rng)]
     reg = RNNRegressor(cell="rnn_relu", **SMALL)
     with pytest.raises(TrainingDiverged, match="inputs and targets scaled to about unit size"):
         reg.fit(X, sums(X))
     assert reg.predict([np.zeros((3, 2))]).shape == (1,)
-
-
-def test_on_epoch_stops(rng: np.random.Generator) -> None:
-    trainer, sequences, targets = make_trainer(rng)
-    history = trainer.fit(sequences, targets, on_epoch=lambda history: len(history.loss_curve) == 3)
-    assert len(history.loss_curve) == 3
-    assert history.stopped == "on_epoch"
-
-
-def test_weights_of_samples(rng: np.random.Generator) -> None:
-    trainer, sequences, targets = make_trainer(rng, batch_size=1000)
-    other, _, _ = make_trainer(rng, batch_size=1000)
-    weights = np.ones(len(targets), np.float32)
-    weights[:20] = 0
-    trainer.fit(sequences, targets, weights=weights)
-    other.fit(sequences.take(np.arange(20, len(targets))), targets[20:])
-    np.testing.assert_allclose(trainer.network.flat_parameters, other.network.flat_parameters, atol=1e-6)
-
-
-def test_targets_of_every_row(rng: np.random.Generator) -> None:
-    """Pooling None: windows of one series, a target for each of its rows."""
-    series = rng.standard_normal((300, 1)).astype(np.float32)
-    targets = np.vstack([series[:1], series[:-1]]).copy()  # the row before, zero-padded
-    starts = np.arange(0, 280, 4)
-    sequences = lstmcore.Sequences(series, starts, np.full(len(starts), 20))
-    network = Network(lstmcore.GRU(1, 8, seed=0), None, Dense(8, 1, seed=0))
-    config = TrainingConfig(Squared(), max_epochs=40, learning_rate=2e-2)
-    history = fit_network(network, sequences, targets, config, np.random.default_rng(0), (sequences, targets))
-    assert history.validation_curve[-1] < 0.1
-    outputs = network.predict(sequences).reshape(len(starts), 20)
-    wanted = targets[starts[:, None] + np.arange(20), 0]
-    assert ((outputs - wanted) ** 2).mean() == pytest.approx(min(history.validation_curve), rel=1e-5)
 
 
 def test_progress_bar(rng: np.random.Generator, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -378,6 +282,12 @@ def test_progress_bar(rng: np.random.Generator, capsys: pytest.CaptureFixture[st
 
 
 # ---- among scikit-learn's tools ----
+
+
+@parametrize_with_checks([make(max_epochs=60, hidden_size=16, learning_rate=2e-2, random_state=0) for make in BOTH])
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
 
 
 def test_clone_and_parameters() -> None:

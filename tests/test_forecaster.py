@@ -142,6 +142,23 @@ def test_streams_do_not_touch_each_other():
     np.testing.assert_array_equal(session.forecast(7)[1], model.predict(y[:, 1], 7))
 
 
+def test_a_reused_buffer_does_not_reach_what_was_observed():
+    y = walk(60, 2)
+    given = y.copy()
+    forecaster = RNNForecaster(**QUICK, difference=True, scale_halflife=5.0).fit(given)
+    before = forecaster.predict()
+    given[:] = 99.0
+    np.testing.assert_array_equal(forecaster.predict(3)[:1], before)
+    np.testing.assert_array_equal(forecaster.y_, y)
+    session, buffer = forecaster.model_.session(), np.empty((1, 2))
+    for now in y:
+        buffer[:] = now
+        forecast = session.step(buffer)
+    np.testing.assert_array_equal(forecast[0], before)
+    session.reset([0])
+    np.testing.assert_array_equal(buffer, y[-1:])
+
+
 def test_some_streams_start_anew():
     y = walk(20)
     model = RNNForecaster(**QUICK, difference=True, scale_halflife=5.0, horizon=2).fit(walk(100)).model_
@@ -429,6 +446,25 @@ def test_bad_calls_are_named(call, message):
     forecaster = RNNForecaster(**QUICK, horizon=2).fit(walk(60, 2), walk(60, 1, seed=1))
     with pytest.raises((ValueError, TypeError), match=message):
         call(forecaster)
+
+
+@pytest.mark.parametrize("options", [{}, {"difference": True}, {"difference": True, "scale_halflife": 3.0}])
+def test_a_value_out_of_all_proportion_is_refused_and_forgotten(options):
+    forecaster = RNNForecaster(**QUICK, **options).fit(walk(60))
+    before = forecaster.predict()
+    with pytest.raises(ValueError, match="y"):
+        forecaster.update([1e200])
+    np.testing.assert_array_equal(forecaster.predict(), before)
+    assert len(forecaster.y_) == 60
+
+
+def test_a_diverging_fit_keeps_good_parameters():
+    from lstmcore.training import TrainingDiverged
+
+    forecaster = RNNForecaster(**{**QUICK, "learning_rate": 1e38}, clip_norm=None)
+    with pytest.raises(TrainingDiverged, match="learning_rate"):
+        forecaster.fit(walk(60))
+    assert np.isfinite(forecaster.predict()).all()
 
 
 def test_exogenous_columns_that_were_not_fitted():

@@ -89,6 +89,15 @@ def test_step_takes_what_the_layer_takes() -> None:
     assert same_bits(layer.step(x, [part.astype(np.float64) for part in state])[0], layer.step(x, state)[0])
 
 
+def test_absent_states_are_zeros() -> None:
+    layer = LSTM(3, 5, num_layers=2, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    h, zero = np.full((2, 2, 5), 0.5, np.float32), np.zeros((2, 2, 5), np.float32)
+    for absent, given in [(None, (zero, zero)), ((h, None), (h, zero)), ((None, h), (zero, h))]:
+        assert same_bits(layer(x, absent)[0], layer(x, given)[0])
+        assert same_bits(layer.step(x[0], absent)[0], layer.step(x[0], given)[0])
+
+
 def test_step_leaves_its_arguments_alone() -> None:
     layer = GRU(3, 5, seed=0)
     x = np.ones((2, 3), np.float32)

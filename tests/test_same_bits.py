@@ -68,6 +68,19 @@ def test_any_number_of_threads_in_both_directions() -> None:
             assert all(same_bits(a, b) for a, b in zip(outcome(layer, case), expected, strict=True)), n
 
 
+def test_dropout_masks_do_not_depend_on_threads() -> None:
+    case = Case("gru", 20, 90, 10, 41, num_layers=2, dtype="float32", ragged=True, options={"dropout": 0.3})
+    results = []
+    for n in (1, 2, 3):
+        lstmcore.set_num_threads(n)
+        layer = case.layer()  # the mask follows from the layer's seed
+        y, _ = layer.forward(case.x(), None, case.lengths())
+        dx, _ = layer.backward(np.cos(y))
+        results.append((y, dx, layer.flat_gradients))
+    for other in results[1:]:
+        assert all(same_bits(a, b) for a, b in zip(other, results[0], strict=True))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_inference_is_forward(cell: str, dtype: str) -> None:

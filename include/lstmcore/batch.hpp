@@ -79,6 +79,7 @@ void mean_pool(const S* y, Index W, const std::int64_t* sizes, Index T, S* poole
   std::fill(pooled, pooled + B * W, S(0));
   for (Index t = 0; t < T; ++t) {
     const Index n = sizes[t] * W;
+    LSTMCORE_SIMD
     for (Index i = 0; i < n; ++i) pooled[i] += y[i];
     y += n;
   }

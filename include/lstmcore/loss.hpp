@@ -34,32 +34,31 @@ struct LossAndSlope {
   double loss, slope;  // slope: ∂loss/∂output
 };
 
-// Mean over rows and columns of f(output, target(b, o), o).
-template <class S, class Target, class F>
-double mean_loss(const LossBatch<S>& batch, Target&& target, F&& f) {
+// Mean over rows and columns of f(output, target, k), where Q columns k = 0 … Q−1 share a target.
+// target: [B, O/Q]
+template <class S, class F>
+double mean_loss(const LossBatch<S>& batch, const S* target, Index Q, F&& f) {
   const double scale = 1.0 / (batch.weight_sum() * static_cast<double>(batch.O));
+  const S* output = batch.output;
+  S* doutput = batch.doutput;
   double total = 0;
   for (Index b = 0; b < batch.B; ++b) {
     const double weight = batch.weight(b) * scale;
-    for (Index o = 0; o < batch.O; ++o) {
-      const auto [loss, slope] = f(static_cast<double>(batch.output[b * batch.O + o]), target(b, o), o);
-      total += weight * loss;
-      batch.doutput[b * batch.O + o] = static_cast<S>(weight * slope);
+    for (Index j = 0; j < batch.O / Q; ++j, ++target) {
+      for (Index k = 0; k < Q; ++k, ++output, ++doutput) {
+        const auto [loss, slope] = f(static_cast<double>(*output), static_cast<double>(*target), k);
+        total += weight * loss;
+        *doutput = static_cast<S>(weight * slope);
+      }
     }
   }
   return total;
 }
 
-// Target of the same shape as the output.
-template <class S>
-auto same_shape(const S* target, Index O) {
-  return [=](Index b, Index o) { return static_cast<double>(target[b * O + o]); };
-}
-
 // (ŷ − y)²
 template <class S>
 double squared_loss(const LossBatch<S>& batch, const S* target) {
-  return mean_loss(batch, same_shape(target, batch.O), [](double output, double y, Index) {
+  return mean_loss(batch, target, 1, [](double output, double y, Index) {
     const double e = output - y;
     return LossAndSlope{e * e, 2 * e};
   });
@@ -68,7 +67,7 @@ double squared_loss(const LossBatch<S>& batch, const S* target) {
 // |ŷ − y|; the slope at 0 is 0
 template <class S>
 double absolute_loss(const LossBatch<S>& batch, const S* target) {
-  return mean_loss(batch, same_shape(target, batch.O), [](double output, double y, Index) {
+  return mean_loss(batch, target, 1, [](double output, double y, Index) {
     const double e = output - y;
     return LossAndSlope{std::abs(e), static_cast<double>((e > 0) - (e < 0))};
   });
@@ -77,23 +76,21 @@ double absolute_loss(const LossBatch<S>& batch, const S* target) {
 // ½e² for |e| ≤ δ, δ(|e| − ½δ) beyond
 template <class S>
 double huber_loss(const LossBatch<S>& batch, const S* target, double delta) {
-  return mean_loss(batch, same_shape(target, batch.O), [delta](double output, double y, Index) {
+  return mean_loss(batch, target, 1, [delta](double output, double y, Index) {
     const double e = output - y;
     if (std::abs(e) > delta) return LossAndSlope{delta * (std::abs(e) - 0.5 * delta), e > 0 ? delta : -delta};
     return LossAndSlope{0.5 * e * e, e};
   });
 }
 
-// max(q·e, (q − 1)·e) with e = y − ŷ; output column j·Q + k is quantile k of target j; the slope at 0 is 0
-// target: [B, O/Q]
+// max(q·e, (q − 1)·e) with e = y − ŷ (Koenker & Bassett 1978); output column j·Q + k is quantile k of target j; the
+// slope at 0 is 0
 template <class S>
 double quantile_loss(const LossBatch<S>& batch, const S* target, const std::vector<double>& quantiles) {
-  const Index Q = static_cast<Index>(quantiles.size()), targets = batch.O / Q;
-  const auto wanted = [=](Index b, Index o) { return static_cast<double>(target[b * targets + o / Q]); };
-  return mean_loss(batch, wanted, [&quantiles, Q](double output, double y, Index o) {
-    const double q = quantiles[static_cast<std::size_t>(o % Q)], e = y - output;
-    if (e < 0) return LossAndSlope{(q - 1) * e, 1 - q};
-    return LossAndSlope{q * e, e > 0 ? -q : 0 * e};
+  const double* levels = quantiles.data();
+  return mean_loss(batch, target, static_cast<Index>(quantiles.size()), [levels](double output, double y, Index k) {
+    const double e = y - output, below = levels[k] - (e < 0);  // the slope in e; a NaN stays one in the loss
+    return LossAndSlope{below * e, e == 0 ? 0.0 : -below};
   });
 }
 
@@ -116,6 +113,7 @@ class Softmax {
     }
     double sum = 0;
     for (Index k = 0; k < classes_; ++k) sum += static_cast<double>(row_[k]);
+    LSTMCORE_SIMD
     for (Index k = 0; k < classes_; ++k) p[k] = static_cast<S>(static_cast<double>(row_[k]) / sum);
     return static_cast<double>(highest) + std::log(sum);
   }

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "lstmcore/packet.hpp"
 #include "lstmcore/parallel.hpp"
 
 namespace lstmcore {
@@ -24,6 +25,7 @@ double gradient_norm(const S* g, std::ptrdiff_t n) {
       const S* p = g + i * block;
       const std::ptrdiff_t count = std::min(block, n - i * block), whole = count / lanes * lanes;
       for (std::ptrdiff_t k = 0; k < whole; k += lanes) {
+        LSTMCORE_SIMD
         for (int lane = 0; lane < lanes; ++lane) {
           const double value = static_cast<double>(p[k + lane]);
           sums[lane] += value * value;
@@ -108,6 +110,7 @@ struct Sgd {
   // By value, so that the compiler sees that no store changes a constant.
   static void pass(std::ptrdiff_t n, S* __restrict w, S* __restrict g, S* __restrict v, const Constants c,
                    const DecayTerms<S> terms) {
+    LSTMCORE_SIMD
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       // g' = scale·g + λ₂w + λ₁sign(w)
       const S gradient = c.scale * g[i] + terms(w[i]);
@@ -158,6 +161,7 @@ struct Adam {
 
   static void pass(std::ptrdiff_t n, S* __restrict w, S* __restrict g, S* __restrict m, S* __restrict v,
                    const Constants c, const DecayTerms<S> terms) {
+    LSTMCORE_SIMD
     for (std::ptrdiff_t i = 0; i < n; ++i) {
       const S shrink = terms(w[i]);
       // g' = scale·g + λ₂w + λ₁sign(w)   (AdamW: the decay goes to w instead)

@@ -9,13 +9,21 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifndef LSTMCORE_INLINE  // sanitized builds set it to plain inline: all else makes too much code to instrument
 #define LSTMCORE_INLINE inline __attribute__((always_inline))
+#endif
 #define LSTMCORE_NOINLINE __attribute__((noinline))  // one copy of large code
 // Before a loop over a register array: unrolled whole, so that the array stays in registers.
 #if defined(__clang__)
 #define LSTMCORE_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define LSTMCORE_UNROLL _Pragma("GCC unroll 16")
+#endif
+// Before a plain loop whose iterations do not depend on each other: vectorised at any level of optimisation.
+#if defined(_OPENMP)
+#define LSTMCORE_SIMD _Pragma("omp simd")
+#else
+#define LSTMCORE_SIMD
 #endif
 
 namespace lstmcore {

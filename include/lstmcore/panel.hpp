@@ -72,28 +72,30 @@ LSTMCORE_INLINE void accumulate(Vec<S> (&acc)[NP][MR][G], const Operand<S>& a, c
         if constexpr (MR < NP * W) {  // hold the broadcasts, stream the weights
           Vec<S> s[MR];
           LSTMCORE_UNROLL
-    for (int r = 0; r < MR; ++r) { s[r] = Vec<S>(pa[r * a.row_stride]); }
+          for (int r = 0; r < MR; ++r) s[r] = Vec<S>(pa[r * a.row_stride]);
           LSTMCORE_UNROLL
-    for (int q = 0; q < NP; ++q) {
+          for (int q = 0; q < NP; ++q) {
             LSTMCORE_UNROLL
-    for (int g = 0; g < W; ++g) {
+            for (int g = 0; g < W; ++g) {
               const Vec<S> weight = Vec<S>::load(w + q * w_panel + g * V);
               LSTMCORE_UNROLL
-    for (int r = 0; r < MR; ++r) { acc[q][r][Begin + g] = fma(s[r], weight, acc[q][r][Begin + g]); }
+              for (int r = 0; r < MR; ++r) acc[q][r][Begin + g] = fma(s[r], weight, acc[q][r][Begin + g]);
             }
           }
         } else {  // hold the weights, stream the broadcasts
           Vec<S> weight[NP][W];
           LSTMCORE_UNROLL
-    for (int q = 0; q < NP; ++q) { LSTMCORE_UNROLL
-    for (int g = 0; g < W; ++g) { weight[q][g] = Vec<S>::load(w + q * w_panel + g * V); } }
+          for (int q = 0; q < NP; ++q) {
+            LSTMCORE_UNROLL
+            for (int g = 0; g < W; ++g) weight[q][g] = Vec<S>::load(w + q * w_panel + g * V);
+          }
           LSTMCORE_UNROLL
-    for (int r = 0; r < MR; ++r) {
+          for (int r = 0; r < MR; ++r) {
             const Vec<S> s(pa[r * a.row_stride]);
             LSTMCORE_UNROLL
-    for (int q = 0; q < NP; ++q) {
+            for (int q = 0; q < NP; ++q) {
               LSTMCORE_UNROLL
-    for (int g = 0; g < W; ++g) { acc[q][r][Begin + g] = fma(s, weight[q][g], acc[q][r][Begin + g]); }
+              for (int g = 0; g < W; ++g) acc[q][r][Begin + g] = fma(s, weight[q][g], acc[q][r][Begin + g]);
             }
           }
         }
@@ -109,7 +111,7 @@ template <class S>
 struct Product {
   Operand<S> x, h;
   const S* weights = nullptr;  // panel: x part [x.k·segments][x_count][V], then h part [h.k·segments][h_count][V]
-  Index panel_stride = 0;  // scalars in a panel
+  Index panel_stride = 0;      // scalars in a panel
   Place<const S*> init;
   Place<S*> out;
   bool one_place = false;  // every tile goes to the same place: out.at(panel in tile, row in tile)
@@ -123,12 +125,12 @@ LSTMCORE_NOINLINE void tile(const Product<S>& p, Index row, Index panel) {
   constexpr int V = Vec<S>::width, G = L::count;
   Vec<S> acc[NP][MR][G];
   LSTMCORE_UNROLL
-    for (int q = 0; q < NP; ++q) {
+  for (int q = 0; q < NP; ++q) {
     LSTMCORE_UNROLL
     for (int r = 0; r < MR; ++r) {
       const S* from = p.init.at(panel + q, row + r);
       LSTMCORE_UNROLL
-    for (int g = 0; g < G; ++g) { acc[q][r][g] = Vec<S>::load(from + g * V); }
+      for (int g = 0; g < G; ++g) acc[q][r][g] = Vec<S>::load(from + g * V);
     }
   }
   const S* w = p.weights + panel * p.panel_stride;
@@ -138,12 +140,12 @@ LSTMCORE_NOINLINE void tile(const Product<S>& p, Index row, Index panel) {
   accumulate<S, MR, NP, G, L::h_begin, L::h_count, false>(acc, p.h, p.h.data + row * p.h.row_stride, w, p.panel_stride,
                                                           L::h_count * V);
   LSTMCORE_UNROLL
-    for (int q = 0; q < NP; ++q) {
+  for (int q = 0; q < NP; ++q) {
     LSTMCORE_UNROLL
     for (int r = 0; r < MR; ++r) {
       S* to = p.one_place ? p.out.at(q, r) : p.out.at(panel + q, row + r);
       LSTMCORE_UNROLL
-    for (int g = 0; g < G; ++g) { acc[q][r][g].store(to + g * V); }
+      for (int g = 0; g < G; ++g) acc[q][r][g].store(to + g * V);
     }
   }
 }
@@ -237,6 +239,7 @@ void product_to_rows(Product<S> p, Index row_begin, Index row_end, S* to, Index 
       for (int r = 0; r < mr; ++r) {
         S* out = to + (row + r) * ld + first;
         const S* from = p.out.at(q, r);
+        LSTMCORE_SIMD
         for (Index v = 0; v < lanes; ++v) out[v] = add ? out[v] + from[v] : from[v];
       }
     }

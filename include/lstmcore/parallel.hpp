@@ -23,10 +23,10 @@ namespace lstmcore {
 namespace detail {
 
 struct ThreadSettings {
-  int requested = 0;     // set_max_threads; 0: the default
-  int default_cap = 0;   // e.g. a container's CPU quota; 0: none
+  int requested = 0;      // set_max_threads; 0: the default
+  int default_cap = 0;    // e.g. a container's CPU quota; 0: none
   bool team_ran = false;  // this process has started a pool of threads
-  bool forked = false;   // this is the child of a process whose pool of threads the fork did not copy
+  bool forked = false;    // this is the child of a process whose pool of threads the fork did not copy
 };
 
 inline ThreadSettings& thread_settings() {
@@ -101,7 +101,7 @@ class FlushDenormals {
 };
 
 // A thread is worth waking for this many floating-point operations.
-constexpr double kFlopsPerThread = 4e5;
+constexpr double kFlopsPerThread = 1e6;
 
 // How many threads to use for n_items pieces that cost `flops` together.
 inline int team_size(std::ptrdiff_t n_items, double flops) {

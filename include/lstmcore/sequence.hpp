@@ -10,20 +10,20 @@ namespace lstmcore {
 
 // One step of the time loop, seen from the rows [begin, end) of one thread.
 struct Step {
-  Index row;          // packed row of sequence 0
-  Index begin, end;   // active rows of this thread
-  Index entering;     // rows from here on start at this step
-  Index staying;      // rows before this one go on to the next step
-  Index slot, next;   // where states of this step and of the next one lie
+  Index row;         // packed row of sequence 0
+  Index begin, end;  // active rows of this thread
+  Index entering;    // rows from here on start at this step
+  Index staying;     // rows before this one go on to the next step
+  Index slot, next;  // where states of this step and of the next one lie
 };
 
 // States and gates of a pass. Kept passes have a slot per row and step; the others two slots of B rows in turn.
 template <class S>
 struct Tape {
-  Buffer<S> gates[2];        // [panel][row][G][V]: sums, then activations, then gradients of the sums
-  Buffer<S> h_in, c_in;      // states before each step: [slot][padded]
-  Buffer<S> h_end, c_end;    // states after a sequence's last step: [B][padded]
-  Buffer<S> mid;             // [row][padded]
+  Buffer<S> gates[2];      // [panel][row][G][V]: sums, then activations, then gradients of the sums
+  Buffer<S> h_in, c_in;    // states before each step: [slot][padded]
+  Buffer<S> h_end, c_end;  // states after a sequence's last step: [B][padded]
+  Buffer<S> mid;           // [row][padded]
   Index gate_stride[2] = {0, 0};
 };
 
@@ -67,7 +67,8 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_units());
-    parallel_rows(steps, flops(steps.N), [&](Index begin, Index end) { backward_rows(steps, io, reverse, begin, end); });
+    parallel_rows(steps, flops(steps.N),
+                  [&](Index begin, Index end) { backward_rows(steps, io, reverse, begin, end); });
     if (want_x) input_gradient(steps, io);
     for_stages([&](auto stage) { weight_gradients<stage>(steps, io.x, gradients); });
     if constexpr (Cell::kVectors > 0) vector_gradients(steps, reverse, gradients);
@@ -85,7 +86,8 @@ class Sequence final : public Unit<S> {
   Index ld_h() const { return padded<S>(plan_.output_size); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
   double flops(Index rows) const {
-    return 2.0 * rows * Cell::kBlocks * plan_.shape.hidden_size * (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
+    return 2.0 * rows * Cell::kBlocks * plan_.shape.hidden_size *
+           (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
   }
 
   void reserve(Tape<S>& tape, const Steps& steps, bool keep) const {
@@ -128,9 +130,7 @@ class Sequence final : public Unit<S> {
   Step step_at(const Steps& steps, Index s, bool reverse, bool keep, Index begin, Index end) const {
     const auto time = [&](Index i) { return reverse ? steps.T - 1 - i : i; };
     const auto active = [&](Index i) { return i < 0 || i >= steps.T ? 0 : std::min(end, steps.size[time(i)]); };
-    const auto slot = [&](Index i) {
-      return keep ? (i < steps.T ? steps.offset[time(i)] : 0) : (i % 2) * steps.B;
-    };
+    const auto slot = [&](Index i) { return keep ? (i < steps.T ? steps.offset[time(i)] : 0) : (i % 2) * steps.B; };
     Step step;
     step.row = steps.offset[time(s)];
     step.begin = begin;
@@ -223,8 +223,7 @@ class Sequence final : public Unit<S> {
 
   // From sums to activations and states, while the sums of the tile are in the nearest cache.
   template <int Stage, bool Keep>
-  void finish_tile(const Product<S>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b,
-                                     int mr) const {
+  void finish_tile(const Product<S>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b, int mr) const {
     for (int q = 0; q < np; ++q) {
       for (int r = 0; r < mr; ++r) {
         Row<S> row = row_at(tape, step, b + r, panel + q, Keep);
@@ -247,6 +246,7 @@ class Sequence final : public Unit<S> {
       for (Index b = step.begin; b < step.end && io.dy != nullptr; ++b) {
         const S* dy = io.dy + (step.row + b) * io.lddy;
         S* dh = dh_.data() + b * ld_h();
+        LSTMCORE_SIMD
         for (Index j = 0; j < width_h; ++j) dh[j] += dy[j];
       }
       if constexpr (kStages == 2) backward_stage<kLast>(step);
@@ -347,7 +347,8 @@ class Sequence final : public Unit<S> {
         for (int j = 0; j < Cell::kVectors; ++j) {
           alignas(64) S lanes[V];
           sums[j].store(lanes);
-          for (Index v = 0; v < valid; ++v) gradients[plan_.vectors + j * plan_.shape.hidden_size + panel * V + v] += lanes[v];
+          for (Index v = 0; v < valid; ++v)
+            gradients[plan_.vectors + j * plan_.shape.hidden_size + panel * V + v] += lanes[v];
         }
       }
     });

@@ -32,22 +32,22 @@ struct Steps {
 // The caller's arrays. All rows of x, y and their gradients are packed as in Steps.
 template <class S>
 struct ForwardArrays {
-  const S* x;          // [N, input_size]
-  const S *h0, *c0;    // [B, width], nullptr: zeros
-  S *y;                // [N, ldy], nullptr: not wanted
+  const S* x;        // [N, input_size]
+  const S *h0, *c0;  // [B, width], nullptr: zeros
+  S* y;              // [N, ldy], nullptr: not wanted
   Index ldy;
-  S *hn, *cn;          // [B, width], nullptr: not wanted
+  S *hn, *cn;  // [B, width], nullptr: not wanted
 };
 
 template <class S>
 struct BackwardArrays {
-  const S* x;             // as in forward
-  const S* dy;            // [N, lddy], nullptr: zeros
+  const S* x;   // as in forward
+  const S* dy;  // [N, lddy], nullptr: zeros
   Index lddy;
-  const S *dhn, *dcn;     // [B, width], nullptr: zeros
-  S* dx;                  // [N, input_size], nullptr: not wanted
-  bool add_dx;            // add to dx instead of writing it
-  S *dh0, *dc0;           // [B, width], nullptr: not wanted
+  const S *dhn, *dcn;  // [B, width], nullptr: zeros
+  S* dx;               // [N, input_size], nullptr: not wanted
+  bool add_dx;         // add to dx instead of writing it
+  S *dh0, *dc0;        // [B, width], nullptr: not wanted
 };
 
 template <class S>

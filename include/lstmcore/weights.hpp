@@ -25,10 +25,10 @@ struct Parameter {
 // A stage of a cell (cells/cell.hpp) as numbers.
 struct StagePlan {
   int gates, x_count, h_begin, h_count;
-  Index units;           // width of what it computes
-  Index recurrent_size;  // width of the operand s of U s
-  Index weight_ih, weight_hh;   // places of W and U in the flat vector
-  Index x_row[4], h_row[4];     // row of W and U at which the block of each gate starts
+  Index units;                 // width of what it computes
+  Index recurrent_size;        // width of the operand s of U s
+  Index weight_ih, weight_hh;  // places of W and U in the flat vector
+  Index x_row[4], h_row[4];    // row of W and U at which the block of each gate starts
   bool bias;
 };
 
@@ -69,8 +69,17 @@ UnitPlan make_plan(const UnitShape& shape) {
     using L = typename Cell::template Layout<s>;
     constexpr bool projection = Cell::kProjected && s == 1;
     StagePlan& out = plan.stage[s];
-    out = {L::count, L::x_count, L::h_begin, L::h_count, projection ? P : H, s == 0 ? P : H,
-           weight_ih, projection ? weight_hr : weight_hh, {}, {}, shape.bias && !projection};
+    out = {L::count,
+           L::x_count,
+           L::h_begin,
+           L::h_count,
+           projection ? P : H,
+           s == 0 ? P : H,
+           weight_ih,
+           projection ? weight_hr : weight_hh,
+           {},
+           {},
+           shape.bias && !projection};
     for (int g = 0; g < L::x_count; ++g) out.x_row[g] = Cell::x_block(s, g) * H;
     for (int g = 0; g < L::h_count; ++g) out.h_row[g] = projection ? 0 : Cell::h_block(s, g) * H;
   };

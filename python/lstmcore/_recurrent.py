@@ -158,7 +158,8 @@ class Recurrent(Parameterized):
         x : array-like [T, B, I], or [B, T, I] with batch_first
             Finite numbers. With lengths, what lies beyond a sequence's length is not read.
         state : (h, c) for an LSTM, h for a GRU or RNN, or None
-            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P). None is zero.
+            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P). None, also in
+            place of h or c, is zero.
         lengths : array-like of int [B] or None
             Steps of each sequence, 1 to T, in any order. None: all have T.
 
@@ -229,7 +230,7 @@ class Recurrent(Parameterized):
             outer = (packing.batch, packing.steps) if self.batch_first else (packing.steps, packing.batch)
             axes = "[B, T, width]" if self.batch_first else "[T, B, width]"
             rows = packing.pack(check.exact_shape(dy, "dy", (*outer, self.output_size), axes), self.dtype, "dy")
-        dstates = self._states.checked(dstate, "dstate", packing, optional=True)
+        dstates = self._states.checked(dstate, "dstate", packing)
         self._packing = None
         dx, dstates = self._core.backward(rows, dstates, check.flag(need_dx, "need_dx"))
         return None if dx is None else packing.unpack(dx), self._states.returned(dstates, packing)
@@ -256,7 +257,13 @@ class Recurrent(Parameterized):
         ValueError, TypeError
             If an argument is not as described, or the layer is bidirectional.
         """
-        return self._checked_step(x, state)
+        try:  # the core takes what is right as it is, and says so before it computes if it is not
+            if self._states.single:
+                y, (h,) = self._core_step(x, None if state is None else (state,))
+                return y, h
+            return self._core_step(x, state)
+        except (TypeError, ValueError):
+            return self._checked_step(x, state)
 
     def _checked_step(self, x: ArrayLike, state: State | None) -> tuple[Array, State]:
         """Check and convert the arguments of a step, then run it."""
@@ -266,8 +273,7 @@ class Recurrent(Parameterized):
         row = check.contiguous(source, self.dtype)
         check.finite(row, "x", source)
         packing = Packing(1, len(row), False, None)
-        states = self._states.checked(state, "state", packing, optional=False) or self._states.zeros(len(row))
-        y, states = self._core_step(row, states)
+        y, states = self._core_step(row, self._states.checked(state, "state", packing))
         return y, self._states.returned(states, packing)
 
     def tbptt(self, x: ArrayLike, state: State | None = None, *, k1: int, k2: int | None = None) -> Iterator[Window]:
@@ -331,7 +337,7 @@ class Recurrent(Parameterized):
         batch, steps = array.shape[:2] if self.batch_first else array.shape[1::-1]
         packing = Packing(steps, batch, self.batch_first, check.sequence_lengths(lengths, steps, batch))
         rows = packing.pack(array, self.dtype, "x")
-        return rows, packing, self._states.checked(state, "state", packing, optional=False)
+        return rows, packing, self._states.checked(state, "state", packing)
 
     # ---- copying ------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from lstmcore.layers import RNN
 from lstmcore.model import Standardizer
 
 _SMALLEST_UNIT = 0.05  # of the training data's rms change: a series that stands still must not divide by zero
+_LARGEST_MEASURED = 1e150  # a larger change has no square
 _LARGEST_CHANGE = 10.0  # units; a jump beyond that tells the network nothing more
 
 
@@ -83,23 +84,29 @@ class Frame:
             What the network sees of y; forecasts made at step t are ``base[t] + unit[t] * answer``.
         state : FrameState
         """
+        latest = y[-1].copy()
         if not self.difference:
-            return y, np.zeros_like(y), np.ones_like(y), FrameState(y[-1], state.mean_square)
+            return y, np.zeros_like(y), np.ones_like(y), FrameState(latest, state.mean_square)
         last = np.where(np.isnan(state.last), y[0], state.last)  # the first change is zero
-        change = np.diff(y, axis=0, prepend=last[None])
+        change = y - np.concatenate([last[None], y[:-1]])
         if self.halflife is None:
-            return change, y, np.ones_like(y), FrameState(y[-1], state.mean_square)
+            return change, y, np.ones_like(y), FrameState(latest, state.mean_square)
         change = change / self.change
         start = state.mean_square[None]
+        if np.abs(change).max() > _LARGEST_MEASURED:
+            raise ValueError(
+                f"y changes by {np.abs(change).max():.3g} times the size of a change in training: too large"
+            )
         mean_square = np.broadcast_to(start, y.shape) if hold else self._running_mean(change**2, start)
         size = np.maximum(np.sqrt(np.concatenate([start, mean_square])), _SMALLEST_UNIT)
         # The unit before the change: a large change stands out, and does not enlarge its own unit.
-        seen = np.clip(change / size[:-1], -_LARGEST_CHANGE, _LARGEST_CHANGE)
-        return seen, y, size[1:] * self.change, FrameState(y[-1], mean_square[-1])
+        seen = np.minimum(np.maximum(change / size[:-1], -_LARGEST_CHANGE), _LARGEST_CHANGE)
+        return seen, y, size[1:] * self.change, FrameState(latest, mean_square[-1].copy())
 
     def _running_mean(self, values: Array, start: Array) -> Array:
         """Exponentially weighted mean over the steps of non-negative values [T, S, n], from `start` [1, S, n]."""
-        means, _ = self._averager(values.reshape(len(values), -1, 1), start.reshape(1, -1, 1))
+        sizes = np.full(len(values), start.size, dtype=np.int64)
+        means, _ = self._averager._core.infer(values.reshape(-1, 1), sizes, [start.reshape(1, -1, 1)], True)
         return np.asarray(means).reshape(values.shape)
 
     @cached_property
@@ -177,7 +184,7 @@ def _answers(frame: Frame, y: Array, horizon: int) -> Array:
 
 
 def as_series(value: Any, name: str, n_columns: int | None = None, n_rows: int | None = None) -> Array:
-    """Read a series: [T] or [T, n] of finite numbers to a C-contiguous float64 array [T, n].
+    """Read a series: [T] or [T, n] of finite numbers to a new C-contiguous float64 array [T, n].
 
     Raises
     ------
@@ -187,7 +194,7 @@ def as_series(value: Any, name: str, n_columns: int | None = None, n_rows: int |
     array = check.numeric(value, name)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(f"{name} must be a series [T] or [T, columns] with at least one row, got shape {array.shape}")
-    columns = np.ascontiguousarray(array.reshape(len(array), -1), dtype=np.float64)
+    columns = np.array(array.reshape(len(array), -1), dtype=np.float64, order="C")
     if n_columns is not None and columns.shape[1] != n_columns:
         raise ValueError(f"{name} must have {n_columns} column(s), as in fit, got shape {array.shape}")
     if n_rows is not None and len(columns) != n_rows:

@@ -36,11 +36,8 @@ class StateLayout:
         """Return the state that sequences start from."""
         return [np.zeros((self.count, batch, width), self.dtype) for width in self.widths.values()]
 
-    def checked(self, state: State | None, name: str, packing: Packing, optional: bool) -> list[Array | None] | None:
-        """Return the list of states, checked, converted and in packed order, or None.
-
-        With `optional` one of several may be None too, as an absent gradient may be and an absent state not.
-        """
+    def checked(self, state: State | None, name: str, packing: Packing) -> list[Array | None] | None:
+        """Return the list of states, checked, converted and in packed order, or None; None stands for zeros."""
         if state is None:
             return None
         several = isinstance(state, (tuple, list))
@@ -53,8 +50,8 @@ class StateLayout:
             raise TypeError(f"{name} must be a tuple ({', '.join(self.widths)}) of arrays, got {found}")
         parts: list[Array | None] = []
         for k, (symbol, part) in enumerate(zip(self.widths, state, strict=True)):
-            absent = optional and part is None
-            parts.append(None if absent else packing.sort(self._array(part, f"{name}[{k}]", symbol, packing.batch)))
+            array = None if part is None else self._array(part, f"{name}[{k}]", symbol, packing.batch)
+            parts.append(None if array is None else packing.sort(array))
         return parts
 
     def returned(self, states: list[Array], packing: Packing) -> State:

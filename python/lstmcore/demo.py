@@ -157,18 +157,18 @@ def verdict(scores: dict[str, Scores]) -> str:
     error = float(np.mean(network.rmse / walk.rmse))
     return (
         f"Direction: the GRU's next-day errors are {error:.3f} of the random walk's, which is hard to beat.\n"
-        f"Size: its 80 % intervals cover {network.coverage.mean():.0%} and lose {_than(network, walk)} "
-        f"the random walk's with a year of past errors,\n"
-        f"{_than(network, scaled)} those scaled by the recent size of a change "
-        f"(loss: mean quantile loss of the 10 and 90 % ends)."
+        f"Size: its 80% intervals cover {network.coverage.mean():.0%}. "
+        f"Their loss (mean quantile loss of both ends) is\n"
+        f"{_than(network, walk)} a random walk with the errors of a year, and "
+        f"{_than(network, scaled)} one scaled by the recent size of a change."
     )
 
 
 def _than(ours: Scores, theirs: Scores) -> str:
     change = ours.pinball / theirs.pinball - 1
     if abs(change) < 0.005:
-        return "about as much as"
-    return f"{abs(change):.1%} {'more' if change > 0 else 'less'} than"
+        return "about that of"
+    return f"{abs(change):.1%} {'above' if change > 0 else 'below'} that of"
 
 
 def draw_forecasts(rates: Rates, forecasts: Array, settings: Settings, path: Path) -> str:
@@ -207,7 +207,8 @@ def stream(path: Path, rates: Rates, settings: Settings) -> str:
 
 
 def _day(date: Any) -> str:
-    return f"{date.astype(object):%-d %b %Y}"
+    day = date.astype(object)
+    return f"{day.day} {day:%b %Y}"
 
 
 if __name__ == "__main__":

@@ -215,7 +215,10 @@ class Trainer:
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
             done = len(self.history.loss_curve)
-            warnings.warn(f"training was interrupted after {done} epochs: the model is as good as it was", stacklevel=3)
+            kept = "latest" if best.parameters is None else "best"
+            warnings.warn(
+                f"training was interrupted after {done} epochs: the model keeps its {kept} parameters", stacklevel=3
+            )
         finally:
             if best.parameters is not None:
                 self._restore(best.parameters)

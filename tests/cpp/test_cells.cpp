@@ -3,7 +3,7 @@
 #include <string>
 
 #include "check.hpp"
-#include "lstmcore/registry.hpp"
+#include "units.hpp"
 
 namespace {
 

@@ -23,12 +23,12 @@ namespace lstmcore {
 template <class S>
 struct Row {
   S* gates[2];
-  const S* h_prev;    // state before the step
+  const S* h_prev;  // state before the step
   const S* c_prev;
-  S* h;               // state after the step
+  S* h;  // state after the step
   S* c;
-  S* mid;             // what stage 0 hands to stage 1
-  const S* vectors;   // the cell's own per-unit parameters: vector j at vectors + j·vector_stride
+  S* mid;            // what stage 0 hands to stage 1
+  const S* vectors;  // the cell's own per-unit parameters: vector j at vectors + j·vector_stride
   Index vector_stride;
   S* dh;
   S* dc;

@@ -27,9 +27,9 @@ class Picture(NamedTuple):
     days : int
         How many of the latest days to show.
     lower, upper : ndarray [days, n_currencies]
-        Ends of the 80 % interval for each of these days, as forecast the day before.
+        Ends of the 80% interval for each of these days, as forecast the day before.
     fan : ndarray [horizon, n_currencies, 5]
-        Quantiles 10, 25, 50, 75 and 90 % of the days to come.
+        Quantiles 10, 25, 50, 75 and 90% of the days to come.
     """
 
     days: int
@@ -87,9 +87,9 @@ def _legend(figure: Any, horizon: int) -> None:
 
     handles = [
         Line2D([], [], color=_INK, linewidth=1.3, label="the rate"),
-        Patch(color=_BAND, alpha=0.7, linewidth=0, label="expected the day before, 80 %"),
+        Patch(color=_BAND, alpha=0.7, linewidth=0, label="expected the day before, 80%"),
         Line2D([], [], color=_OUT, marker="o", markersize=4, linestyle="", label="fell outside"),
-        Patch(color=_FAN, alpha=0.7, linewidth=0, label=f"the next {horizon} days, 50 and 80 %"),
+        Patch(color=_FAN, alpha=0.7, linewidth=0, label=f"the next {horizon} days, 50 and 80%"),
     ]
     figure.legend(
         handles=handles,

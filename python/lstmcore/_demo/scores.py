@@ -59,7 +59,7 @@ def table(title: str, series: Sequence[str], scores: Mapping[str, Scores]) -> st
     span = 7 * len(series)
     lines = [
         f"{'':20}{'RMSE, bp':>{span}}{'MAE, bp':>9}{'sign':>7}   "
-        f"{'80 % interval covers':>{span}}{'width':>8}{'loss':>8}",
+        f"{'80% interval covers':>{span}}{'width':>8}{'loss':>8}",
         f"{title:20}{names}{'mean':>9}{'right':>7}   {names}{'bp':>8}{'bp':>8}",
     ]
     for name, row in scores.items():

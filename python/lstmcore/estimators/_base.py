@@ -128,10 +128,12 @@ class SequenceEstimator(RNNEstimator):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         sequences = as_sequences(X)
-        if np.ndim(y) == 0 or len(y) != len(sequences):
+        shape = np.asarray(y).shape
+        if not shape or shape[0] != len(sequences):
+            found = f"has {shape[0]}" if shape else f"is {y!r}"
             raise ValueError(
                 f"X and y must be of the same length: Found input variables with inconsistent numbers of samples: "
-                f"X has {len(sequences)}, y {'is ' + repr(y) if np.ndim(y) == 0 else f'has {len(y)}'}"
+                f"X has {len(sequences)}, y {found}"
             )
         self._n_timesteps = _columns(X)
         self.n_features_in_ = sequences.n_features if self._n_timesteps is None else self._n_timesteps
@@ -196,8 +198,12 @@ class SequenceEstimator(RNNEstimator):
 
 
 def _columns(X: Any) -> int | None:
-    """Number of columns of a 2-D X; None for a 3-D array or a list."""
-    if isinstance(X, (list, tuple, Sequences)):
+    """Return the number of columns of a 2-D X; None for a 3-D array or a list of arrays."""
+    if isinstance(X, Sequences):
         return None
-    shape = np.shape(X)
+    if isinstance(X, (list, tuple)):
+        same = {len(row) if isinstance(row, (list, tuple)) else -1 for row in X}
+        if len(same) != 1 or -1 in same:  # not an array written as nested lists
+            return None
+    shape = np.asarray(X).shape
     return shape[1] if len(shape) == 2 else None

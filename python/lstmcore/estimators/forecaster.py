@@ -52,7 +52,7 @@ class RNNForecaster(RNNEstimator):
         place of `loss`.
     max_epochs : int, default=100
         An epoch is a pass over the windows: all of a short series, about 512 evenly spaced ones of a long series, more
-        where these would not overlap by half.
+        where these would not overlap by half. Noisy series want few epochs, or `early_stopping`.
     batch_size : int, default=32
         Windows of a step of the optimizer.
     learning_rate : float, default=1e-3

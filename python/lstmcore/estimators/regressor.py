@@ -231,6 +231,11 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
         sequences = self._sequences(X)
         return self.model_.predict_quantiles(sequences)
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def _check_options(self) -> None:
         super()._check_options()
         check.choice(self.loss, "loss", REGRESSION_LOSSES)
