@@ -1,5 +1,5 @@
-// RecurrentF32 and RecurrentF64: a stack of recurrent layers on NumPy arrays. Arrays are taken as they are (C-contiguous,
-// of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
+// RecurrentF32 and RecurrentF64: a stack of recurrent layers on NumPy arrays. Arrays are taken as they are
+// (C-contiguous, of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
 //
 // The GIL is released while the core computes. That is safe: the arrays are held by the caller's frame or by this
 // object, and Python threads that use one object take turns, a whole call at a time.
@@ -80,9 +80,8 @@ class RecurrentLayer {
   py::tuple infer(py::object x, py::object batch_sizes, py::object states, bool want_y) {
     const Turn turn(mutex_);
     const Array<S> input = set_steps(passing_, x, batch_sizes);
-    return run(passing_, input, states, want_y, [&](auto initial, S* y, auto final) {
-      core_.infer(passing_, input.data(), initial, y, final);
-    });
+    return run(passing_, input, states, want_y,
+               [&](auto initial, S* y, auto final) { core_.infer(passing_, input.data(), initial, y, final); });
   }
 
   py::tuple forward(py::object x, py::object batch_sizes, py::object states, std::uint64_t seed, bool training) {
@@ -222,8 +221,8 @@ class RecurrentLayer {
 
   lstmcore::Recurrent<S> core_;
   lstmcore::Steps passing_, kept_;
-  py::object parameters_, gradients_;    // keep the bound vectors alive
-  py::object kept_x_ = py::none();       // keeps the input alive between forward and backward
+  py::object parameters_, gradients_;  // keep the bound vectors alive
+  py::object kept_x_ = py::none();     // keeps the input alive between forward and backward
   std::mutex mutex_;
 };
 
@@ -237,8 +236,7 @@ void register_class(py::module_& m, const char* name) {
                                                                       dropout, bidirectional, proj_size});
            }),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers") = 1,
-           py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false,
-           py::arg("proj_size") = 0)
+           py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false, py::arg("proj_size") = 0)
       .def("parameter_table", &Layer::parameter_table)
       .def_property_readonly("n_parameters", &Layer::n_parameters)
       .def("bind", &Layer::bind, py::arg("parameters"), py::arg("gradients"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 LARGEST_WHEEL = 3_000_000
 MODULES = {"x86_64": ("x86_64_v2", "x86_64_v3", "x86_64_v4"), "aarch64": ("aarch64",), "arm64": ("aarch64",)}
-JUNK = (".so", ".pyc", ".o", ".a", "CMakeCache.txt", ".stamp", "__pycache__", ".venv", ".png")
+JUNK = (".so", ".pyc", ".o", ".a", "CMakeCache.txt", ".stamp", "__pycache__", ".venv")
 
 
 def check_wheel(path: Path) -> list[str]:

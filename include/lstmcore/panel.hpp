@@ -211,7 +211,10 @@ void product(const Product<S>& p, Index row_begin, Index row_end, Index panels, 
   Index panel = 0;
   // A single row has too few accumulators to hide the latency of an FMA: take twice the panels.
   if (row_end - row_begin == 1) {
-    for (; panels - panel >= 2 * NP; panel += 2 * NP) product_panels<S, L, 2 * NP>(p, row_begin, row_end, panel, done);
+    for (; panels - panel >= 2 * NP; panel += 2 * NP) {
+      tile<S, L, 1, 2 * NP>(p, row_begin, panel);
+      done(panel, 2 * NP, row_begin, 1);
+    }
   }
   for (; panels - panel >= NP; panel += NP) product_panels<S, L, NP>(p, row_begin, row_end, panel, done);
   if constexpr (NP > 2) {

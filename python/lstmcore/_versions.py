@@ -17,7 +17,6 @@ def show_versions() -> None:
         "lstmcore": __version__,
         "instruction set": f"{_isa.isa()} (available: {', '.join(_isa.available())})",
         "threads": str(_threads.get_num_threads()),
-        "compiler": str(getattr(_isa.core, "compiler", "unknown")),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
     }
