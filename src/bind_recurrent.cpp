@@ -10,7 +10,7 @@
 #include <mutex>
 
 #include "finite.hpp"
-#include "units.hpp"
+#include "kernels.hpp"
 
 namespace py = pybind11;
 using lstmcore::Index;
@@ -43,6 +43,17 @@ class Turn {
  private:
   std::unique_lock<std::mutex> lock_;
 };
+
+// fork() does not copy the pool of threads: the child computes on one, and says so once.
+void warn_if_forked() {
+  static bool said = false;
+  if (said || !lstmcore::forked_without_threads()) return;
+  said = true;
+  const char* message =
+      "this process was forked after lstmcore had started its threads, which a fork does not copy: it computes on one "
+      "thread. The start method \"spawn\" or \"forkserver\" keeps all of them";
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, message, 2) < 0) throw py::error_already_set();
+}
 
 template <class S>
 class RecurrentLayer {
@@ -215,6 +226,7 @@ class RecurrentLayer {
 
   template <class F>
   void compute(F&& f) {
+    warn_if_forked();
     py::gil_scoped_release release;
     f();
   }

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels.hpp"
 #include "lstmcore/batch.hpp"
-#include "lstmcore/dense.hpp"
 #include "lstmcore/loss.hpp"
 #include "lstmcore/optimizer.hpp"
 

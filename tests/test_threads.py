@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,33 @@ def test_omp_num_threads_is_the_default(run_python) -> None:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+_FORK = """
+import os, warnings
+import numpy as np
+import lstmcore
+
+lstmcore.set_num_threads(2)
+layer = lstmcore.LSTM(64, 128, seed=0)
+x = np.random.default_rng(0).standard_normal((50, 32, 64), dtype=np.float32)
+expected = layer(x)[0]
+child = os.fork()
+if child == 0:
+    code = 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        same = all(np.array_equal(layer(x)[0], expected) for _ in range(3))
+        told = [str(w.message) for w in caught if w.category is RuntimeWarning]
+        code = 0 if same and len(told) == 1 and "forked" in told[0] and lstmcore.get_num_threads() == 1 else 2
+    os._exit(code)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), np.array_equal(layer(x)[0], expected))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_on_one_thread_and_says_so_once(run_python) -> None:
+    assert run_python(_FORK, OMP_NUM_THREADS="2").stdout.split() == ["0", "True"]
 
 
 def test_cgroup_v2_takes_the_smallest_of_a_group_and_its_parents(tmp_path: Path) -> None:

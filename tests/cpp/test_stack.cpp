@@ -3,7 +3,7 @@
 #include <string>
 
 #include "check.hpp"
-#include "units.hpp"
+#include "kernels.hpp"
 
 namespace {
 

@@ -1,3 +1,5 @@
+#include "lstmcore/dense.hpp"
 #include "lstmcore/registry.hpp"
 
 template std::unique_ptr<lstmcore::Unit<double>> lstmcore::make_unit(const std::string&, const lstmcore::UnitShape&);
+template class lstmcore::Dense<double>;
