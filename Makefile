@@ -15,13 +15,14 @@ CPP_OPTIONS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXE
 NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help build test test-cpp test-py test-peers sanitize demo bench lint format wheel-check clean
+.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench lint format wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
 	@echo "make demo         forecast the ECB's exchange rates: train, compare, draw, save, stream"
 	@echo "make test         C++ and Python tests"
 	@echo "make test-peers   compare with PyTorch (installs it)"
+	@echo "make test-arm     the C++ tests under an emulated 64-bit Arm, and the same bits as here"
 	@echo "make bench        time against PyTorch (installs it)"
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -74,6 +75,20 @@ test-cpp: $(VENV)/.build-tools
 	$(CMAKE) -S tests/cpp -B build/cpp $(CPP_OPTIONS) -DCMAKE_BUILD_TYPE=Release -DLSTMCORE_WERROR=ON
 	$(CMAKE) --build build/cpp
 	$(CTEST) --test-dir build/cpp --output-on-failure
+
+# Needs g++-aarch64-linux-gnu (whose libraries lie where the emulator is sent) and qemu-user.
+ARM_EMULATOR := qemu-aarch64 -L /usr/aarch64-linux-gnu
+empty :=
+
+test-arm: test-cpp
+	$(CMAKE) -S tests/cpp -B build/cpp-arm $(CPP_OPTIONS) -DCMAKE_BUILD_TYPE=Release -DLSTMCORE_WERROR=ON \
+		-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+		"-DCMAKE_CROSSCOMPILING_EMULATOR=$(subst $(empty) ,;,$(ARM_EMULATOR))" -DLSTMCORE_TEST_ARCH=
+	$(CMAKE) --build build/cpp-arm
+	$(CTEST) --test-dir build/cpp-arm --output-on-failure
+	$(ARM_EMULATOR) build/cpp-arm/print_bits > build/cpp-arm/bits
+	build/cpp/print_bits > build/cpp/bits
+	cmp build/cpp/bits build/cpp-arm/bits
 
 test-py: $(VENV)/.installed $(VENV)/.test-extra
 	$(BIN)/python -m pytest -q

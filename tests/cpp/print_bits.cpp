@@ -1,0 +1,59 @@
+// Prints a hash of the forward outputs of every cell, float32 and float64. The same lines on every instruction set
+// with FMA is the promise; tests/cpp/CMakeLists.txt compares them where another architecture can be run.
+#include <cinttypes>
+#include <cstdio>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace {
+
+// FNV-1a over the bytes of an array.
+template <class S>
+std::uint64_t hash(const std::vector<S>& values, std::uint64_t seed) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
+  for (std::size_t i = 0; i < values.size() * sizeof(S); ++i) seed = (seed ^ bytes[i]) * 0x100000001b3u;
+  return seed;
+}
+
+// Numbers in [-1, 1) from their index: the same on every machine, with no library in between.
+template <class S>
+std::vector<S> numbers(lstmcore::Index n, std::uint64_t seed) {
+  std::vector<S> values(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto bits = static_cast<std::int64_t>(lstmcore::mix_bits(seed + i) >> 40);  // 24 bits: exact in both types
+    values[i] = static_cast<S>(bits - (1 << 23)) / static_cast<S>(1 << 23);
+  }
+  return values;
+}
+
+template <class S>
+std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection) {
+  lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, 0.0, true, projection ? hidden - 1 : 0};
+  lstmcore::Recurrent<S> network(config);
+  const std::vector<std::int64_t> sizes{7, 7, 6, 4, 3, 3, 1};
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  const auto parameters = numbers<S>(network.parameter_count(), 1), x = numbers<S>(steps.N * 5, 2);
+  const auto states = static_cast<lstmcore::Index>(network.unit_count()) * steps.B;
+  const auto h0 = numbers<S>(states * network.h_size(), 3), c0 = numbers<S>(states * network.c_size(), 4);
+  std::vector<S> y(static_cast<std::size_t>(steps.N * network.output_size())), hn(h0.size());
+  network.bind(parameters.data(), nullptr);
+  network.infer(steps, x.data(), {h0.data(), c0.data()}, y.data(), {hn.data(), nullptr});
+  return hash(hn, hash(y, 0xcbf29ce484222325u));
+}
+
+}  // namespace
+
+int main() {
+  for (const lstmcore::CellInfo& cell : lstmcore::cells()) {
+    for (const lstmcore::Index hidden : {3, 16, 37}) {
+      for (const bool projection : {false, true}) {
+        if (projection && !cell.projection) continue;
+        std::printf("%s %td %d %016" PRIx64 " %016" PRIx64 "\n", cell.name, hidden, projection,
+                    forward_hash<float>(cell.name, hidden, projection),
+                    forward_hash<double>(cell.name, hidden, projection));
+      }
+    }
+  }
+}
