@@ -62,7 +62,7 @@ def run(archive: Any, output: Path, settings: Settings = Settings(), say: Callab
     """Do all that the demo does, and tell `say` line by line."""
     rates = read_rates(archive, settings.currencies)
     y = np.log(rates.values)
-    first = int(np.searchsorted(rates.dates, rates.dates[-1] - np.timedelta64(settings.test_days)))
+    first = int(np.searchsorted(rates.dates, rates.dates[-1] - np.timedelta64(settings.test_days, "D")))
     origins = np.arange(first, len(y))
     say(
         f"EUR against {', '.join(rates.currencies)}: {len(y):,} business days, {_day(rates.dates[0])} to "
