@@ -87,6 +87,10 @@ def test_saving_a_loaded_model_gives_the_same_file(saved: Path) -> None:
     assert again.read_bytes() == saved.read_bytes()
 
 
+def test_a_loaded_model_says_what_it_is(saved: Path) -> None:
+    assert repr(lstmcore.load(saved)) == "RegressorModel(Recurrent('lstm', 2, 6), pooling='last', outputs=1)"
+
+
 def test_the_file_is_plain_data(saved: Path) -> None:
     tensors, config = contents(saved)
     assert {name: array.shape for name, array in tensors.items()} == {

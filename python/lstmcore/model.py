@@ -73,6 +73,10 @@ class Model:
     def __init__(self, network: Network) -> None:
         self.network = network
 
+    def __repr__(self) -> str:
+        network = self.network
+        return f"{type(self).__name__}({network.recurrent!r}, pooling={network.pooling!r}, outputs={network.n_outputs})"
+
     def predict(self, X: Any) -> Array:
         """Predict for each sequence of `X` (3-D array, 2-D array, or list of 2-D arrays)."""
         return self._finish(self.outputs(X))
