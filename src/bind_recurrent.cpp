@@ -91,7 +91,7 @@ class RecurrentLayer {
   py::tuple infer(py::object x, py::object batch_sizes, py::object states, bool want_y) {
     const Turn turn(mutex_);
     const Array<S> input = set_steps(passing_, x, batch_sizes);
-    return run(passing_, input, states, want_y,
+    return run(passing_, states, want_y,
                [&](auto initial, S* y, auto final) { core_.infer(passing_, input.data(), initial, y, final); });
   }
 
@@ -99,7 +99,7 @@ class RecurrentLayer {
     const Turn turn(mutex_);
     kept_x_ = py::none();  // until this pass has succeeded there is nothing to go back over
     const Array<S> input = set_steps(kept_, x, batch_sizes);
-    py::tuple result = run(kept_, input, states, true, [&](auto initial, S* y, auto final) {
+    py::tuple result = run(kept_, states, true, [&](auto initial, S* y, auto final) {
       core_.forward(kept_, input.data(), initial, y, final, training, seed);
     });
     kept_x_ = input;
@@ -143,7 +143,7 @@ class RecurrentLayer {
     expect(first_nonfinite(input.data(), input.size()) < 0, "x is not finite");
     const std::int64_t rows = input.shape(0);
     passing_.assign(&rows, 1);
-    return run(passing_, input, states, true, [&](auto initial, S* y, auto final) {
+    return run(passing_, states, true, [&](auto initial, S* y, auto final) {
       const auto finite = [&](const S* state, Index width) {
         return state == nullptr || first_nonfinite(state, core_.unit_count() * rows * width) < 0;
       };
@@ -210,7 +210,7 @@ class RecurrentLayer {
   }
 
   template <class F>
-  py::tuple run(const lstmcore::Steps& steps, const Array<S>&, const py::object& states, bool want_y, F&& call) {
+  py::tuple run(const lstmcore::Steps& steps, const py::object& states, bool want_y, F&& call) {
     const auto [initial, alive] = read_states(states, steps.B, "states");
     auto [final, outputs] = new_states(steps.B);
     py::object y = py::none();

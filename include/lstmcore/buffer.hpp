@@ -32,7 +32,6 @@ class Buffer {
   }
   S* data() { return data_; }
   const S* data() const { return data_; }
-  std::ptrdiff_t capacity() const { return capacity_; }
 
  private:
   static constexpr std::align_val_t kAlign{64};
