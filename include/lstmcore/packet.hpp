@@ -79,11 +79,11 @@ LSTMCORE_INLINE Vec<S> select_less(Vec<S> a, Vec<S> b, Vec<S> yes, Vec<S> no) {
   return Eigen::internal::pselect(Eigen::internal::pcmp_lt(a.v, b.v), yes.v, no.v);
 }
 
-// magnitude with the sign of `sign`; magnitude must not be negative.
+// value with the sign bit of `sign`; value must have that sign or be +0 or more.
 template <class S>
-LSTMCORE_INLINE Vec<S> copy_sign(Vec<S> magnitude, Vec<S> sign) {
+LSTMCORE_INLINE Vec<S> copy_sign(Vec<S> value, Vec<S> sign) {
   const Vec<S> bit = Eigen::internal::pand(sign.v, Vec<S>(S(-0.0)).v);
-  return Eigen::internal::por(magnitude.v, bit.v);
+  return Eigen::internal::por(value.v, bit.v);
 }
 
 // 2^n from the low mantissa bits of `biased`, which hold n plus the exponent bias.

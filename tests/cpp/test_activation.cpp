@@ -36,7 +36,7 @@ void check_at(S x, double limit) {
   const auto tanh = [](Vec<S> v) { return lstmcore::tanh(v); };
   const long double wide = x;
   // Where σ(x) is no longer a normal number, any value of that size will do.
-  if (x > S(lstmcore::ExpConstants<S>::lowest)) {
+  if (x > -S(lstmcore::ExpConstants<S>::largest)) {
     const double error = ulps(apply<S>(sigmoid, x), exact_sigmoid(wide));
     CHECK(error <= limit, "sigmoid(%.17g) is off by %.2f ulp", static_cast<double>(x), error);
   } else {
