@@ -1,7 +1,7 @@
 // Activation functions on vectors, and their derivatives in terms of the function's own value.
 //
-// sigmoid and tanh stand on one exponential, taken apart so that e^x − 1 loses nothing near 0. Largest errors found over
-// all floats, in units in the last place: see tests/cpp/test_activation.cpp, which bounds them. NaN in, NaN out.
+// sigmoid and tanh stand on one exponential, taken apart so that e^x − 1 loses nothing near 0. Largest errors found
+// over all floats, in units in the last place: see tests/cpp/test_activation.cpp, which bounds them. NaN in, NaN out.
 #pragma once
 
 #include "lstmcore/packet.hpp"

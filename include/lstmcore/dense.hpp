@@ -48,8 +48,10 @@ class Dense {
   void backward(const S* dy, S* dx) {
     const S* d = gates_of(dy);
     const Index row = 0;
-    add_weight_gradient<S, 1, 0, 1>({d, rows_ * V, panels(O), rows_}, x_.data(), I, I, O, gradients_,
-                                    has_bias_ ? gradients_ + O * I : nullptr, &row, sums_);
+    using Sum = WeightGradient<S, 1, 0, 1>;
+    S* sums = sums_.reserve(Sum::size(panels(O), I));
+    Sum({d, rows_ * V, panels(O), rows_}, x_.data(), I, I, sums).run(true);
+    unpack_weight_gradient<S, 1>(sums, panels(O), I, O, gradients_, has_bias_ ? gradients_ + O * I : nullptr, &row);
     if (dx) input_gradient(d, dx);
     rows_ = 0;
   }

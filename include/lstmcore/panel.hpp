@@ -204,11 +204,10 @@ void product_panels(const Product<S>& p, Index row_begin, Index row_end, Index p
   });
 }
 
-// Rows [row_begin, row_end) × panels [0, panels) of a product.
+// Rows [row_begin, row_end) × panels [panel, panels) of a product.
 template <class S, class L>
-void product(const Product<S>& p, Index row_begin, Index row_end, Index panels, TileDone done) {
+void product(const Product<S>& p, Index row_begin, Index row_end, Index panel, Index panels, TileDone done) {
   constexpr int NP = panels_at_once(L::count);
-  Index panel = 0;
   // A single row has too few accumulators to hide the latency of an FMA: take twice the panels.
   if (row_end - row_begin == 1) {
     for (; panels - panel >= 2 * NP; panel += 2 * NP) {
@@ -247,7 +246,7 @@ void product_to_rows(Product<S> p, Index row_begin, Index row_end, S* to, Index 
       }
     }
   };
-  product<S, Plain>(p, row_begin, row_end, ceil_div(width, V), copy);
+  product<S, Plain>(p, row_begin, row_end, 0, ceil_div(width, V), copy);
 }
 
 // Adds V×V blocks or copies them between a row-major matrix of weights and panel lanes: for units v and columns k

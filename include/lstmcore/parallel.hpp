@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <thread>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -110,7 +112,7 @@ inline int team_size(std::ptrdiff_t n_items, double flops) {
   return static_cast<int>(std::min(by_work, static_cast<double>(max_threads())));
 }
 
-// f(member) on each of n threads. f must not throw.
+// f(member, size) on each thread of a team of n, or of fewer where OpenMP gives fewer. f must not throw.
 template <class F>
 void team(int n, F&& f) {
 #if defined(_OPENMP)
@@ -119,21 +121,46 @@ void team(int n, F&& f) {
 #pragma omp parallel num_threads(n)
     {
       FlushDenormals guard;
-      // OpenMP may give fewer threads than asked for: the members it has share the work of all.
-      for (int member = omp_get_thread_num(); member < n; member += omp_get_num_threads()) f(member);
+      f(omp_get_thread_num(), omp_get_num_threads());
     }
     return;
   }
 #endif
   FlushDenormals guard;
-  for (int member = 0; member < n; ++member) f(member);
+  f(0, 1);
 }
 
 // f(begin, end) on contiguous parts of [0, n_items).
 template <class F>
 void parallel_for(std::ptrdiff_t n_items, double flops, F&& f) {
-  const int n = team_size(n_items, flops);
-  team(n, [&](int member) { f(n_items * member / n, n_items * (member + 1) / n); });
+  team(team_size(n_items, flops),
+       [&](int member, int size) { f(n_items * member / size, n_items * (member + 1) / size); });
 }
+
+// Where the members of a team wait for each other, often: it spins, and lets others run if the wait is long.
+class alignas(64) Barrier {
+ public:
+  void wait(int members) {
+    const unsigned generation = generation_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == members - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      generation_.store(generation + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
+      if (spins > kSpins) std::this_thread::yield();
+#if defined(__SSE2__)
+      _mm_pause();
+#elif defined(__aarch64__)
+      asm volatile("yield");
+#endif
+    }
+  }
+
+ private:
+  static constexpr int kSpins = 2000;
+  std::atomic<int> arrived_{0};
+  std::atomic<unsigned> generation_{0};
+};
 
 }  // namespace lstmcore

@@ -17,6 +17,7 @@ struct RecurrentConfig {
   double dropout = 0;
   bool bidirectional = false;
   Index proj_size = 0;
+  bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -68,13 +69,14 @@ class Recurrent {
 
   // x: [N, input_size] packed as in Steps; y: [N, output_size()] or nullptr.
   void infer(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final) {
-    run(steps, x, initial, y, final, false, 0, 0);
+    run(steps, x, initial, y, final, Keep::Nothing, 0, 0);
   }
 
   // Keeps what backward needs; x must stay as it is until then. dropout_key: the mask of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
                std::uint64_t dropout_key) {
-    run(steps, x, initial, y, final, true, training ? config_.dropout : 0.0, dropout_key);
+    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training ? config_.dropout : 0.0,
+        dropout_key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;
     dropout_key_ = dropout_key;
@@ -116,7 +118,7 @@ class Recurrent {
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
   Buffer<S>& passing_output(int layer) { return outputs_[2 * layer + 1]; }
 
-  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool keep, double dropout,
+  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, double dropout,
            std::uint64_t key) {
     if (bound_ == nullptr) throw std::logic_error("bind parameters first");
     if (stale_) {
@@ -126,7 +128,8 @@ class Recurrent {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       const bool top = layer == config_.num_layers - 1;
       S* to = y;
-      if (!top) to = (keep ? kept_output(layer) : passing_output(layer)).reserve(steps.N * output_size());
+      if (!top)
+        to = (keep == Keep::Nothing ? passing_output(layer) : kept_output(layer)).reserve(steps.N * output_size());
       for (int direction = 0; direction < directions(); ++direction) {
         const int u = layer * directions() + direction;
         ForwardArrays<S> io;

@@ -1,31 +1,13 @@
-// A cell over time: forward, backward, a step. Rows of the batch are split over threads for the whole time loop, so
-// that there is no barrier in it; the weight gradients follow it, split over panels and columns.
+// A cell over time: forward, backward, a step. The team shares rows of the batch, and hidden panels where rows are few
+// (share.hpp); the weight gradients follow the time loop, split over panels and columns.
 #pragma once
 
 #include "lstmcore/cells/cell.hpp"
-#include "lstmcore/unit.hpp"
+#include "lstmcore/share.hpp"
+#include "lstmcore/tape.hpp"
 #include "lstmcore/weight_gradient.hpp"
 
 namespace lstmcore {
-
-// One step of the time loop, seen from the rows [begin, end) of one thread.
-struct Step {
-  Index row;         // packed row of sequence 0
-  Index begin, end;  // active rows of this thread
-  Index entering;    // rows from here on start at this step
-  Index staying;     // rows before this one go on to the next step
-  Index slot, next;  // where states of this step and of the next one lie
-};
-
-// States and gates of a pass. Kept passes have a slot per row and step; the others two slots of B rows in turn.
-template <class S>
-struct Tape {
-  Buffer<S> gates[2];      // [panel][row][G][V]: sums, then activations, then gradients of the sums
-  Buffer<S> h_in, c_in;    // states before each step: [slot][padded]
-  Buffer<S> h_end, c_end;  // states after a sequence's last step: [B][padded]
-  Buffer<S> mid;           // [row][padded]
-  Index gate_stride[2] = {0, 0};
-};
 
 template <class S, class Cell>
 class Sequence final : public Unit<S> {
@@ -46,16 +28,16 @@ class Sequence final : public Unit<S> {
     backward_packed_ = x_transposed_packed_ = false;
   }
 
-  void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, bool keep) override {
-    Tape<S>& tape = keep ? kept_ : passing_;
+  void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) override {
+    Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
     reserve(tape, steps, keep);
-    parallel_rows(steps, flops(steps.N), [&](Index begin, Index end) {
-      if (keep) {
-        forward_rows<true>(steps, io, reverse, tape, begin, end);
-      } else {
-        forward_rows<false>(steps, io, reverse, tape, begin, end);
-      }
-    });
+    if (keep == Keep::States) {
+      remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
+      if (Cell::kHasC) remember(io.c0, steps.B * plan_.shape.hidden_size, tape.c_begin);
+    }
+    for (Index number = 0; number < tape.windows(steps); ++number) {
+      run_window(steps, io, reverse, tape, tape.window_at(steps, number, reverse));
+    }
   }
 
   void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
@@ -67,11 +49,22 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_units());
-    parallel_rows(steps, flops(steps.N),
-                  [&](Index begin, Index end) { backward_rows(steps, io, reverse, begin, end); });
-    if (want_x) input_gradient(steps, io);
-    for_stages([&](auto stage) { weight_gradients<stage>(steps, io.x, gradients); });
-    if constexpr (Cell::kVectors > 0) vector_gradients(steps, reverse, gradients);
+    const Index windows = kept_.windows(steps), segment = Tape<S>::segment_steps(steps);
+    for (Index number = windows - 1; number >= 0; --number) {
+      const Window w = kept_.window_at(steps, number, reverse);
+      if (number < windows - 1) {  // the gates of the last window are still there
+        run_window(steps, {io.x, kept_.h_begin.data(), kept_.c_begin.data(), nullptr, 0, nullptr, nullptr}, reverse,
+                   kept_, w);
+      }
+      team_.run(steps, flops(w.rows), [&](const Share& share) { backward_window(steps, io, reverse, w, share); });
+      if (want_x) input_gradient(w, io);
+      for (Index s = (w.end - 1) / segment * segment; s >= w.begin; s -= segment) {
+        const Window rows = window_of(steps, s, std::min(s + segment, w.end), reverse);
+        for_stages([&](auto stage) { sum_weight_gradients<stage>(w, rows, io.x, rows.end == steps.T); });
+        if constexpr (Cell::kVectors > 0) vector_gradients(steps, reverse, w, rows, gradients);
+      }
+    }
+    for_stages([&](auto stage) { unpack_weight_gradients<stage>(gradients); });
   }
 
  private:
@@ -90,81 +83,81 @@ class Sequence final : public Unit<S> {
            (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
   }
 
-  void reserve(Tape<S>& tape, const Steps& steps, bool keep) const {
-    const Index slots = keep ? steps.N : 2 * steps.B;
-    tape.h_in.reserve(slots * ld_h());
+  // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
+  // too little work; reading W once for several steps leaves U alone.
+  static Index steps_ahead(const Steps& steps) {
+    constexpr Index kFewRows = 4, kRowsAhead = 48;
+    return steps.B < kFewRows ? std::clamp<Index>(kRowsAhead / steps.B, 1, steps.T) : 1;
+  }
+
+  void reserve(Tape<S>& tape, const Steps& steps, Keep keep) const {
+    tape.keep = keep;
+    tape.window = keep == Keep::States ? Tape<S>::segment_steps(steps) : steps.T;
+    const bool passing = keep == Keep::Nothing;
+    const Index rows = passing ? steps_ahead(steps) * steps.B : std::min(steps.N, tape.window * steps.B);
+    tape.h_in.reserve((passing ? 2 * steps.B : steps.N) * ld_h());
     tape.h_end.reserve(steps.B * ld_h());
     if (Cell::kHasC) {
-      tape.c_in.reserve(slots * ld_units());
+      tape.c_in.reserve((passing ? 2 * steps.B : tape.windows(steps) * steps.B + rows) * ld_units());
       tape.c_end.reserve(steps.B * ld_units());
     }
-    if (kStages == 2) tape.mid.reserve((keep ? steps.N : steps.B) * ld_units());
+    if (kStages == 2) tape.mid.reserve(rows * ld_units());
     for_stages([&](auto stage) {
-      if (!keep && kStages == 1) return;  // tiles use a scratch of their own
-      constexpr int G = Layout<stage>::count;
-      tape.gate_stride[stage] = padded<S>((keep ? steps.N : steps.B) * G * V);
+      if (passing && kStages == 1 && rows == steps.B) return;  // tiles use a scratch of their own
+      tape.gate_stride[stage] = padded<S>(rows * Layout<stage>::count * V);
       tape.gates[stage].reserve(panels(stage) * tape.gate_stride[stage]);
     });
   }
 
-  // f(begin, end): rows of the batch in parts of equal cost, which is the sum of lengths.
-  template <class F>
-  void parallel_rows(const Steps& steps, double cost, F&& f) const {
-    const int n = team_size(steps.B, cost);
-    if (n == 1) return team(1, [&](int) { f(Index{0}, steps.B); });
-    std::vector<Index> bounds(static_cast<std::size_t>(n) + 1, steps.B);
-    bounds[0] = 0;
-    // Σ_t min(b, size[t]) is the cost of the first b rows.
-    Index done = 0;
-    int member = 1;
-    for (Index b = 0, t = steps.T; b < steps.B && member < n; ++b) {
-      while (t > 0 && steps.size[t - 1] <= b) --t;  // t: the length of sequence b
-      done += t;
-      while (member < n && done * n >= steps.N * member) bounds[member++] = b + 1;
+  static void remember(const S* states, Index n, Buffer<S>& to) {
+    S* copy = to.reserve(n);
+    if (states != nullptr) {
+      std::copy_n(states, n, copy);
+    } else {
+      std::fill_n(copy, n, S(0));
     }
-    team(n, [&](int m) {
-      if (bounds[m] < bounds[m + 1]) f(bounds[m], bounds[m + 1]);
-    });
   }
 
-  Step step_at(const Steps& steps, Index s, bool reverse, bool keep, Index begin, Index end) const {
-    const auto time = [&](Index i) { return reverse ? steps.T - 1 - i : i; };
-    const auto active = [&](Index i) { return i < 0 || i >= steps.T ? 0 : std::min(end, steps.size[time(i)]); };
-    const auto slot = [&](Index i) { return keep ? (i < steps.T ? steps.offset[time(i)] : 0) : (i % 2) * steps.B; };
-    Step step;
-    step.row = steps.offset[time(s)];
-    step.begin = begin;
-    step.end = std::max(begin, active(s));
-    step.entering = std::clamp(active(s - 1), begin, step.end);
-    step.staying = std::clamp(active(s + 1), begin, step.end);
-    step.slot = slot(s);
-    step.next = slot(s + 1);
-    return step;
-  }
+  // Lanes of an array of width `width` that are a member's, up to whole vectors and up to the width.
+  struct Lanes {
+    Index begin, whole, end;
+    Lanes(const Share& share, Index width)
+        : begin(share.first(ceil_div(width, V)) * V),
+          whole(share.last(ceil_div(width, V)) * V),
+          end(std::min(whole, width)) {}
+  };
 
-  // Copies `width` scalars, or zeros, into a row of whole vectors.
-  static void load_row(const S* from, Index width, S* to) {
-    const Index whole = round_up(width, V);
-    if (from != nullptr) std::copy_n(from, width, to);
-    std::fill(to + (from != nullptr ? width : 0), to + whole, S(0));
+  // A row of the caller's array, or zeros, into a row of whole vectors.
+  static void load_row(const S* array, Index b, Index width, const Lanes& lanes, S* to) {
+    if (array == nullptr) {
+      std::fill(to + lanes.begin, to + lanes.whole, S(0));
+    } else {
+      std::copy(array + b * width + lanes.begin, array + b * width + lanes.end, to + lanes.begin);
+      std::fill(to + lanes.end, to + lanes.whole, S(0));
+    }
   }
-  static const S* row_of(const S* array, Index b, Index width) { return array ? array + b * width : nullptr; }
+  static void store_row(const S* from, const Lanes& lanes, S* to) {
+    std::copy(from + lanes.begin, from + lanes.end, to + lanes.begin);
+  }
 
   // States after a step: the next step's slot, or the end of the sequence.
-  static S* after(Buffer<S>& in, Buffer<S>& end, const Step& step, Index b, Index ld) {
-    return b < step.staying ? in.data() + (step.next + b) * ld : end.data() + b * ld;
+  S* h_after(Tape<S>& tape, const Step& step, Index b) const {
+    return b < step.staying ? tape.h_in.data() + (step.h_next + b) * ld_h() : tape.h_end.data() + b * ld_h();
+  }
+  S* c_after(Tape<S>& tape, const Step& step, Index b) const {
+    return b < step.staying ? tape.c_in.data() + (step.c_next + b) * ld_units() : tape.c_end.data() + b * ld_units();
   }
 
-  Row<S> row_at(Tape<S>& tape, const Step& step, Index b, Index panel, bool keep) const {
+  Row<S> row_at(Tape<S>& tape, const Step& step, Index b, Index panel) const {
     const Index lane = panel * V;
     Row<S> row{};
-    row.h_prev = tape.h_in.data() + (step.slot + b) * ld_h() + lane;
-    row.h = after(tape.h_in, tape.h_end, step, b, ld_h()) + lane;
+    row.h_prev = tape.h_in.data() + (step.h + b) * ld_h() + lane;
+    row.h = h_after(tape, step, b) + lane;
     if constexpr (Cell::kHasC) {
-      row.c_prev = tape.c_in.data() + (step.slot + b) * ld_units() + lane;
-      row.c = after(tape.c_in, tape.c_end, step, b, ld_units()) + lane;
+      row.c_prev = tape.c_in.data() + (step.c + b) * ld_units() + lane;
+      row.c = c_after(tape, step, b) + lane;
     }
-    if constexpr (kStages == 2) row.mid = tape.mid.data() + ((keep ? step.row : 0) + b) * ld_units() + lane;
+    if constexpr (kStages == 2) row.mid = tape.mid.data() + (step.gates + b) * ld_units() + lane;
     row.vectors = weights_.vectors() + lane;
     row.vector_stride = weights_.vector_stride();
     return row;
@@ -175,97 +168,156 @@ class Sequence final : public Unit<S> {
     return tape.gates[Stage].data() + panel * tape.gate_stride[Stage] + row * Layout<Stage>::count * V;
   }
 
-  template <bool Keep>
-  void forward_rows(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, Index begin,
-                    Index end) const {
-    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    for (Index s = 0; s < steps.T; ++s) {
-      const Step step = step_at(steps, s, reverse, Keep, begin, end);
-      if (step.begin == step.end) continue;
-      for (Index b = step.entering; b < step.end; ++b) {
-        load_row(row_of(io.h0, b, width_h), width_h, tape.h_in.data() + (step.slot + b) * ld_h());
-        if (Cell::kHasC) {
-          load_row(row_of(io.c0, b, width_c), width_c, tape.c_in.data() + (step.slot + b) * ld_units());
-        }
+  // The steps of a window, forward.
+  void run_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w) {
+    team_.run(steps, flops(w.rows), [&](const Share& share) {
+      if (tape.keep == Keep::Nothing) {
+        forward_window<false>(steps, io, reverse, tape, w, share);
+      } else {
+        forward_window<true>(steps, io, reverse, tape, w, share);
       }
-      for_stages([&](auto stage) { forward_stage<stage, Keep>(io.x, step, tape); });
-      for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
-        std::copy_n(after(tape.h_in, tape.h_end, step, b, ld_h()), width_h, io.y + (step.row + b) * io.ldy);
-      }
-      for (Index b = step.staying; b < step.end; ++b) {
-        if (io.hn) std::copy_n(tape.h_end.data() + b * ld_h(), width_h, io.hn + b * width_h);
-        if (io.cn) std::copy_n(tape.c_end.data() + b * ld_units(), width_c, io.cn + b * width_c);
+    });
+  }
+
+  template <bool kKeep>
+  void forward_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w,
+                      const Share& share) const {
+    const Index ahead = steps_ahead(steps);
+    for (Index begin = w.begin; begin < w.end; begin += ahead) {
+      const Window block = window_of(steps, begin, std::min(begin + ahead, w.end), reverse);
+      const Window& gates = kKeep ? w : block;  // whose gates there is room for
+      if (ahead > 1)
+        for_stages([&](auto stage) { project_ahead<stage>(io.x, block, block.row - gates.row, tape, share); });
+      for (Index s = block.begin; s < block.end; ++s) {
+        const Step step = tape.step_at(steps, gates, s, reverse, share.begin, share.end);
+        if (step.begin == step.end) continue;
+        forward_step<kKeep>(io, step, ahead > 1, tape, share);
       }
     }
   }
 
-  template <int Stage, bool Keep>
-  void forward_stage(const S* x, const Step& step, Tape<S>& tape) const {
+  // The caller's rows of h and c are read and written by the lane: a member's are its own.
+  template <bool kKeep>
+  void forward_step(const ForwardArrays<S>& io, const Step& step, bool projected, Tape<S>& tape,
+                    const Share& share) const {
+    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
+    const Lanes h_lanes(share, width_h), c_lanes(share, width_c);
+    for (Index b = step.entering; b < step.end; ++b) {
+      load_row(io.h0, b, width_h, h_lanes, tape.h_in.data() + (step.h + b) * ld_h());
+      if (Cell::kHasC) load_row(io.c0, b, width_c, c_lanes, tape.c_in.data() + (step.c + b) * ld_units());
+    }
+    if (step.entering < step.end) share.meet();
+    for_stages([&](auto stage) {
+      forward_stage<stage, kKeep>(io.x, step, projected, tape, share);
+      share.meet();
+    });
+    for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
+      store_row(h_after(tape, step, b), h_lanes, io.y + (step.row + b) * io.ldy);
+    }
+    for (Index b = step.staying; b < step.end; ++b) {
+      if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
+      if (io.cn) store_row(tape.c_end.data() + b * ld_units(), c_lanes, io.cn + b * width_c);
+    }
+  }
+
+  template <int Stage>
+  static Place<S*> gates_from(Tape<S>& tape, Index row) {
+    return {gate_at<Stage>(tape, 0, row), tape.gate_stride[Stage], Layout<Stage>::count * V};
+  }
+
+  // bias + W x of all rows of a block of steps, where their sums go on from.
+  template <int Stage>
+  void project_ahead(const S* x, const Window& block, Index row, Tape<S>& tape, const Share& share) const {
     using L = Layout<Stage>;
-    constexpr bool kScratch = !Keep && kStages == 1;
+    if constexpr (L::x_count > 0) {
+      const Index I = plan_.shape.input_size;
+      Product<S> p;
+      p.x = {x + block.row * I, I, I};
+      p.weights = weights_.panels(Stage);
+      p.panel_stride = weights_.panel_stride(Stage);
+      p.init = {weights_.bias(Stage), L::count * V, 0};
+      p.out = gates_from<Stage>(tape, row);
+      product<S, L>(p, 0, block.rows, share.first(panels(Stage)), share.last(panels(Stage)), kNothing);
+    }
+  }
+
+  template <int Stage, bool kKeep>
+  void forward_stage(const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
+    using L = Layout<Stage>;
+    constexpr bool kScratch = !kKeep && kStages == 1;
     alignas(64) S scratch[kScratch ? kTileVectors * V : 1];
-    const Index I = plan_.shape.input_size, first = Keep ? step.row : 0;
+    const Index I = plan_.shape.input_size;
     Product<S> p;
-    p.x = {x + step.row * I, I, L::x_count > 0 ? I : 0};
-    p.h = Stage == 0 ? Operand<S>{tape.h_in.data() + step.slot * ld_h(), ld_h(), plan_.stage[0].recurrent_size}
-                     : Operand<S>{tape.mid.data() + first * ld_units(), ld_units(), plan_.stage[1].recurrent_size};
+    p.h = Stage == 0 ? Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), plan_.stage[0].recurrent_size}
+                     : Operand<S>{tape.mid.data() + step.gates * ld_units(), ld_units(), plan_.stage[1].recurrent_size};
     p.weights = weights_.panels(Stage);
     p.panel_stride = weights_.panel_stride(Stage);
     p.init = {weights_.bias(Stage), L::count * V, 0};
+    if constexpr (L::x_count > 0) {
+      if (projected) {
+        const Place<S*> sums = gates_from<Stage>(tape, step.gates);
+        p.init = {sums.data, sums.panel_stride, sums.row_stride};
+        p.weights += I * L::x_count * V;
+      } else {
+        p.x = {x + step.row * I, I, I};
+      }
+    }
     p.one_place = kScratch;
-    p.out = kScratch ? Place<S*>{scratch, 8 * L::count * V, L::count * V}
-                     : Place<S*>{gate_at<Stage>(tape, 0, first), tape.gate_stride[Stage], L::count * V};
+    p.out = kScratch ? Place<S*>{scratch, 8 * L::count * V, L::count * V} : gates_from<Stage>(tape, step.gates);
     const auto finish = [&](Index panel, int np, Index b, int mr) {
-      finish_tile<Stage, Keep>(p, step, tape, panel, np, b, mr);
+      finish_tile<Stage, kKeep>(p, step, tape, panel, np, b, mr);
     };
-    product<S, L>(p, step.begin, step.end, panels(Stage), finish);
+    product<S, L>(p, step.begin, step.end, share.first(panels(Stage)), share.last(panels(Stage)), finish);
   }
 
   // From sums to activations and states, while the sums of the tile are in the nearest cache.
-  template <int Stage, bool Keep>
+  template <int Stage, bool kKeep>
   void finish_tile(const Product<S>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b, int mr) const {
     for (int q = 0; q < np; ++q) {
       for (int r = 0; r < mr; ++r) {
-        Row<S> row = row_at(tape, step, b + r, panel + q, Keep);
+        Row<S> row = row_at(tape, step, b + r, panel + q);
         row.gates[Stage] = p.one_place ? p.out.at(q, r) : p.out.at(panel + q, b + r);
-        if constexpr (Stage == 1) row.gates[0] = gate_at<0>(tape, panel + q, (Keep ? step.row : 0) + b + r);
-        Cell::template forward<Stage, Keep>(row);
+        if constexpr (Stage == 1) row.gates[0] = gate_at<0>(tape, panel + q, step.gates + b + r);
+        Cell::template forward<Stage, kKeep>(row);
       }
     }
   }
 
-  void backward_rows(const Steps& steps, const BackwardArrays<S>& io, bool reverse, Index begin, Index end) {
+  // The steps of a window, backward. The members of a group meet after the pointwise part of each stage.
+  void backward_window(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const Window& w,
+                       const Share& share) {
     const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    for (Index s = steps.T - 1; s >= 0; --s) {
-      const Step step = step_at(steps, s, reverse, true, begin, end);
+    const Lanes h_lanes(share, width_h), c_lanes(share, width_c);
+    for (Index s = w.end - 1; s >= w.begin; --s) {
+      const Step step = kept_.step_at(steps, w, s, reverse, share.begin, share.end);
       if (step.begin == step.end) continue;
       for (Index b = step.staying; b < step.end; ++b) {
-        load_row(row_of(io.dhn, b, width_h), width_h, dh_.data() + b * ld_h());
-        if (Cell::kHasC) load_row(row_of(io.dcn, b, width_c), width_c, dc_.data() + b * ld_units());
+        load_row(io.dhn, b, width_h, h_lanes, dh_.data() + b * ld_h());
+        if (Cell::kHasC) load_row(io.dcn, b, width_c, c_lanes, dc_.data() + b * ld_units());
       }
       for (Index b = step.begin; b < step.end && io.dy != nullptr; ++b) {
         const S* dy = io.dy + (step.row + b) * io.lddy;
         S* dh = dh_.data() + b * ld_h();
         LSTMCORE_SIMD
-        for (Index j = 0; j < width_h; ++j) dh[j] += dy[j];
+        for (Index j = h_lanes.begin; j < h_lanes.end; ++j) dh[j] += dy[j];
       }
-      if constexpr (kStages == 2) backward_stage<kLast>(step);
-      backward_stage<0>(step);
+      if constexpr (kStages == 2) backward_stage<kLast>(step, share);
+      backward_stage<0>(step, share);
       for (Index b = step.entering; b < step.end; ++b) {
-        if (io.dh0) std::copy_n(dh_.data() + b * ld_h(), width_h, io.dh0 + b * width_h);
-        if (io.dc0) std::copy_n(dc_.data() + b * ld_units(), width_c, io.dc0 + b * width_c);
+        if (io.dh0) store_row(dh_.data() + b * ld_h(), h_lanes, io.dh0 + b * width_h);
+        if (io.dc0) store_row(dc_.data() + b * ld_units(), c_lanes, io.dc0 + b * width_c);
       }
     }
   }
 
   template <int Stage>
-  void backward_stage(const Step& step) {
+  void backward_stage(const Step& step, const Share& share) {
     using L = Layout<Stage>;
-    for (Index panel = 0; panel < panels(Stage); ++panel) {
+    for (Index panel = share.first(panels(Stage)); panel < share.last(panels(Stage)); ++panel) {
       for (Index b = step.begin; b < step.end; ++b) {
-        Row<S> row = row_at(kept_, step, b, panel, true);
+        Row<S> row = row_at(kept_, step, b, panel);
         for_stages([&](auto stage) {
-          if (panel < panels(stage)) row.gates[stage] = gate_at<stage>(kept_, panel, step.row + b);
+          if (panel < panels(stage)) row.gates[stage] = gate_at<stage>(kept_, panel, step.gates + b);
         });
         row.dh = dh_.data() + b * ld_h() + panel * V;
         row.dc = dc_.data() + b * ld_units() + panel * V;
@@ -273,9 +325,10 @@ class Sequence final : public Unit<S> {
         Cell::template backward<Stage>(row);
       }
     }
+    share.meet();
     // ∂/∂s = Uᵀ ∂/∂sums, where s is h₋₁ (stage 0) or mid (stage 1)
     Product<S> p;
-    p.h = gate_operand<Stage>(step.row, L::h_begin, L::h_count);
+    p.h = gate_operand<Stage>(step.gates, L::h_begin, L::h_count);
     p.weights = weights_.h_transposed(Stage);
     p.panel_stride = p.h.segments * p.h.k * V;
     p.out = Stage == 0 ? Place<S*>{dh_.data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
@@ -284,83 +337,104 @@ class Sequence final : public Unit<S> {
     } else {
       p.init = {zeros_, 0, 0};
     }
-    const auto nothing = [](Index, int, Index, int) {};
-    product<S, Plain>(p, step.begin, step.end, ceil_div(plan_.stage[Stage].recurrent_size, V), nothing);
+    const Index out_panels = ceil_div(plan_.stage[Stage].recurrent_size, V);
+    product<S, Plain>(p, step.begin, step.end, share.first(out_panels), share.last(out_panels), kNothing);
   }
 
-  // Gradients of the sums of gates [begin, begin + count), as scalars over (panel, gate, lane), from a packed row on.
+  // Gradients of the sums of gates [begin, begin + count), as scalars over (panel, gate, lane), from a row on.
   template <int Stage>
   Operand<S> gate_operand(Index row, int begin, int count) {
     return {gate_at<Stage>(kept_, 0, row) + begin * V, Layout<Stage>::count * V, count * V, panels(Stage),
             kept_.gate_stride[Stage]};
   }
 
-  // dx = Wᵀ ∂/∂sums, over all rows at once
-  void input_gradient(const Steps& steps, const BackwardArrays<S>& io) {
+  // dx = Wᵀ ∂/∂sums, over all rows of a window at once
+  void input_gradient(const Window& w, const BackwardArrays<S>& io) {
     const Index I = plan_.shape.input_size;
     for_stages([&](auto stage) {
       using L = Layout<stage>;
       if constexpr (L::x_count > 0) {
         const bool add = io.add_dx || stage > 0;
-        parallel_for(steps.N, 2.0 * steps.N * Cell::kBlocks * plan_.shape.hidden_size * I, [&](Index begin, Index end) {
+        parallel_for(w.rows, 2.0 * w.rows * Cell::kBlocks * plan_.shape.hidden_size * I, [&](Index begin, Index end) {
           Product<S> p;
           p.h = gate_operand<stage>(0, 0, L::x_count);
           p.weights = weights_.x_transposed(stage);
           p.panel_stride = p.h.segments * p.h.k * V;
           p.init = {zeros_, 0, 0};
-          product_to_rows(p, begin, end, io.dx, I, I, add);
+          product_to_rows(p, begin, end, io.dx + w.row * I, I, I, add);
         });
       }
     });
   }
 
   template <int Stage>
-  void weight_gradients(const Steps& steps, const S* x, S* gradients) {
-    using L = Layout<Stage>;
+  using InputSum = WeightGradient<S, Layout<Stage>::count, 0, Layout<Stage>::x_count>;
+  template <int Stage>
+  using RecurrentSum = WeightGradient<S, Layout<Stage>::count, Layout<Stage>::h_begin, Layout<Stage>::h_count>;
+
+  // Adds the rows of a segment; the first one of a pass starts the sums.
+  template <int Stage>
+  void sum_weight_gradients(const Window& w, const Window& segment, const S* x, bool first) {
     const StagePlan& s = plan_.stage[Stage];
-    const GateGradients<S> d{kept_.gates[Stage].data(), kept_.gate_stride[Stage], panels(Stage), steps.N};
-    if constexpr (L::x_count > 0) {
-      const Index I = plan_.shape.input_size;
-      add_weight_gradient<S, L::count, 0, L::x_count>(d, x, I, I, s.units, gradients + s.weight_ih,
-                                                      s.bias ? gradients + plan_.bias_ih : nullptr, s.x_row, sums_);
+    const Index row = segment.row - w.row, I = plan_.shape.input_size, K = s.recurrent_size;
+    const GateGradients<S> d{gate_at<Stage>(kept_, 0, row), kept_.gate_stride[Stage], panels(Stage), segment.rows};
+    if constexpr (Layout<Stage>::x_count > 0) {
+      S* sums = x_sums_[Stage].reserve(InputSum<Stage>::size(d.panels, I));
+      InputSum<Stage>(d, x + segment.row * I, I, I, sums).run(first);
     }
-    const S* recurrent = Stage == 0 ? kept_.h_in.data() : kept_.mid.data();
-    add_weight_gradient<S, L::count, L::h_begin, L::h_count>(
-        d, recurrent, Stage == 0 ? ld_h() : ld_units(), s.recurrent_size, s.units, gradients + s.weight_hh,
-        s.bias ? gradients + plan_.bias_hh : nullptr, s.h_row, sums_);
+    const S* recurrent = Stage == 0 ? kept_.h_in.data() + segment.row * ld_h() : kept_.mid.data() + row * ld_units();
+    S* sums = h_sums_[Stage].reserve(RecurrentSum<Stage>::size(d.panels, K));
+    RecurrentSum<Stage>(d, recurrent, Stage == 0 ? ld_h() : ld_units(), K, sums).run(first);
   }
 
-  void vector_gradients(const Steps& steps, bool reverse, S* gradients) {
-    parallel_for(panels(0), 20.0 * steps.N * plan_.shape.hidden_size, [&](Index begin, Index end) {
+  template <int Stage>
+  void unpack_weight_gradients(S* gradients) {
+    using L = Layout<Stage>;
+    const StagePlan& s = plan_.stage[Stage];
+    const auto bias = [&](Index place) { return s.bias ? gradients + place : nullptr; };
+    if constexpr (L::x_count > 0) {
+      unpack_weight_gradient<S, L::x_count>(x_sums_[Stage].data(), panels(Stage), plan_.shape.input_size, s.units,
+                                            gradients + s.weight_ih, bias(plan_.bias_ih), s.x_row);
+    }
+    unpack_weight_gradient<S, L::h_count>(h_sums_[Stage].data(), panels(Stage), s.recurrent_size, s.units,
+                                          gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
+  }
+
+  void vector_gradients(const Steps& steps, bool reverse, const Window& w, const Window& segment, S* gradients) {
+    const Index H = plan_.shape.hidden_size;
+    parallel_for(panels(0), 20.0 * segment.rows * H, [&](Index begin, Index end) {
       for (Index panel = begin; panel < end; ++panel) {
         Vec<S> sums[Cell::kVectors];
         for (Vec<S>& sum : sums) sum = Vec<S>(S(0));
-        for (Index s = 0; s < steps.T; ++s) {
-          const Step step = step_at(steps, s, reverse, true, 0, steps.B);
+        for (Index s = segment.begin; s < segment.end; ++s) {
+          const Step step = kept_.step_at(steps, w, s, reverse, 0, steps.B);
           for (Index b = 0; b < step.end; ++b) {
-            Row<S> row = row_at(kept_, step, b, panel, true);
-            row.gates[0] = gate_at<0>(kept_, panel, step.row + b);
+            Row<S> row = row_at(kept_, step, b, panel);
+            row.gates[0] = gate_at<0>(kept_, panel, step.gates + b);
             Cell::add_vector_gradients(row, sums);
           }
         }
-        const Index valid = std::min<Index>(V, plan_.shape.hidden_size - panel * V);
+        const Index valid = std::min<Index>(V, H - panel * V);
         for (int j = 0; j < Cell::kVectors; ++j) {
           alignas(64) S lanes[V];
           sums[j].store(lanes);
-          for (Index v = 0; v < valid; ++v)
-            gradients[plan_.vectors + j * plan_.shape.hidden_size + panel * V + v] += lanes[v];
+          for (Index v = 0; v < valid; ++v) gradients[plan_.vectors + j * H + panel * V + v] += lanes[v];
         }
       }
     });
   }
+
+  static void nothing(Index, int, Index, int) {}
+  static constexpr auto kNothing = nothing;
 
   UnitPlan plan_;
   PackedWeights<S> weights_;
   bool backward_packed_ = false, x_transposed_packed_ = false;
   const S* zeros_;
   Tape<S> kept_, passing_;
-  Buffer<S> dh_, dc_, dmid_;  // gradients of the states, carried back in time: [B][padded]
-  Buffer<S> sums_;
+  Buffer<S> dh_, dc_, dmid_;         // gradients of the states, carried back in time: [B][padded]
+  Buffer<S> x_sums_[2], h_sums_[2];  // of each stage: gradients of W and U, packed
+  Team team_;
 };
 
 }  // namespace lstmcore

@@ -50,6 +50,10 @@ struct BackwardArrays {
   S *dh0, *dc0;        // [B, width], nullptr: not wanted
 };
 
+// What forward remembers for backward: nothing, gates and states, or states alone, from which backward computes the
+// gates again. The results of all three have the same bits, and so have the gradients of the last two.
+enum class Keep { Nothing, All, States };
+
 template <class S>
 class Unit {
  public:
@@ -57,8 +61,8 @@ class Unit {
   virtual std::vector<Parameter> parameters() const = 0;
   virtual Index parameter_count() const = 0;
   virtual void pack(const S* parameters) = 0;
-  // keep: remember what backward needs
-  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, bool keep) = 0;
+  // io.x of a kept pass must stay as it is until backward.
+  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) = 0;
   // Adds the gradients of the parameters to `gradients`. Uses up what forward kept.
   virtual void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
                         S* gradients) = 0;

@@ -30,11 +30,11 @@ class WeightGradient {
 
   static Index size(Index panels, Index columns) { return panels * (columns + 1) * W * V; }
 
-  void run() {
-    const Index items = groups() * tiles();
+  // first: sums start from zero; otherwise these rows are added to them.
+  void run(bool first) {
+    first_ = first;
     const double flops = 2.0 * d_.rows * (columns_ + 1) * d_.panels * W * V;
-    const int n = team_size(items, flops);
-    team(n, [&](int member) { run_items(items * member / n, items * (member + 1) / n); });
+    parallel_for(groups() * tiles(), flops, [&](Index begin, Index end) { run_items(begin, end); });
   }
 
  private:
@@ -96,12 +96,13 @@ class WeightGradient {
     const Index stride = size(1, columns_);
     S* sums = sums_ + panel * stride + column * W * V;
     const auto at = [&](int q, int r, int g) { return sums + q * stride + (r * W + g) * V; };
+    const bool zero = first_ && row == 0;
     LSTMCORE_UNROLL
     for (int q = 0; q < N; ++q) {
       LSTMCORE_UNROLL
       for (int r = 0; r < MR; ++r) {
         LSTMCORE_UNROLL
-        for (int g = 0; g < W; ++g) acc[q][r][g] = row == 0 ? Vec<S>(S(0)) : Vec<S>::load(at(q, r, g));
+        for (int g = 0; g < W; ++g) acc[q][r][g] = zero ? Vec<S>(S(0)) : Vec<S>::load(at(q, r, g));
       }
     }
     const Operand<S> a{packed, 1, rows, 1, 0, MR};
@@ -121,22 +122,21 @@ class WeightGradient {
   const S* a_;
   Index lda_, columns_;
   S* sums_;
+  bool first_ = true;
 };
 
-// weights[row(g) + unit][column] += Σ_rows d·a and bias[row(g) + unit] += Σ_rows d, for the W gates from Begin on.
+// weights[row(g) + unit][column] += sums and bias[row(g) + unit] += sums of the last column, for the W gates.
 // weights: [.., columns] row-major; bias: nullptr if there is none; block_row: first row of each gate's block.
-template <class S, int G, int Begin, int W>
-void add_weight_gradient(const GateGradients<S>& d, const S* a, Index lda, Index columns, Index units, S* weights,
-                         S* bias, const Index* block_row, Buffer<S>& buffer) {
+template <class S, int W>
+void unpack_weight_gradient(S* sums, Index panels, Index columns, Index units, S* weights, S* bias,
+                            const Index* block_row) {
   constexpr int V = Vec<S>::width;
-  using Sum = WeightGradient<S, G, Begin, W>;
-  S* sums = buffer.reserve(Sum::size(d.panels, columns));
-  Sum(d, a, lda, columns, sums).run();
-  parallel_for(d.panels, 8.0 * Sum::size(d.panels, columns), [&](Index begin, Index end) {
+  const Index stride = (columns + 1) * W * V;
+  parallel_for(panels, 8.0 * panels * stride, [&](Index begin, Index end) {
     for (Index p = begin; p < end; ++p) {
       const Index valid = std::min<Index>(V, units - p * V);
       for (int g = 0; g < W; ++g) {
-        S* lanes = sums + p * Sum::size(1, columns) + g * V;
+        S* lanes = sums + p * stride + g * V;
         const Index row = block_row[g] + p * V;
         transpose_lanes<Direction::Unpack, S>(weights + row * columns, columns, valid, columns, lanes, W * V);
         for (Index v = 0; v < valid && bias != nullptr; ++v) bias[row + v] += lanes[columns * W * V + v];

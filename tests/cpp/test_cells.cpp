@@ -8,6 +8,7 @@
 namespace {
 
 using lstmcore::Index;
+using lstmcore::Keep;
 using Sizes = std::vector<std::int64_t>;
 
 // One cell with its sizes, parameters and data; everything a pass reads.
@@ -53,7 +54,7 @@ bool same_bits(const Result<S>& a, const Result<S>& b) {
 }
 
 template <class S>
-Result<S> forward(Problem<S>& p, bool keep) {
+Result<S> forward(Problem<S>& p, Keep keep) {
   Result<S> out;
   out.y.assign(p.rows() * p.width(), S(-7));
   out.hn.assign(p.h0.size(), S(-7));
@@ -102,7 +103,7 @@ void check_lstm(double tolerance) {
   for (Index H : {1, 3, 8, 16, 17, 33, 70}) {
     for (Index I : {1, 5, 16}) {
       Problem<S> p("lstm", {I, H, 0, true}, {7, 7, 4, 3, 1});
-      const Result<S> ours = forward(p, false);
+      const Result<S> ours = forward(p, Keep::Nothing);
       const Result<double> plain = plain_lstm(p);
       const double error = std::max(
           {check::distance(ours.y, plain.y), check::distance(ours.hn, plain.hn), check::distance(ours.cn, plain.cn)});
@@ -124,11 +125,11 @@ void check_same_bits() {
   for_all_cells([](const std::string& cell, Index P) {
     for (Index H : {6, 33}) {
       Problem<float> p(cell, {17, H, P, true}, Sizes(12, 13));
-      const Result<float> once = forward(p, false);
-      CHECK(same_bits(once, forward(p, true)), "%s H %td: keeping for backward changes bits", cell.c_str(), H);
+      const Result<float> once = forward(p, Keep::Nothing);
+      CHECK(same_bits(once, forward(p, Keep::All)), "%s H %td: keeping for backward changes bits", cell.c_str(), H);
       for (int threads = 1; threads <= 4; ++threads) {
         lstmcore::set_max_threads(threads);
-        CHECK(same_bits(once, forward(p, false)), "%s H %td: %d threads change bits", cell.c_str(), H, threads);
+        CHECK(same_bits(once, forward(p, Keep::Nothing)), "%s H %td: %d threads change bits", cell.c_str(), H, threads);
       }
       lstmcore::set_max_threads(0);
 
@@ -140,7 +141,7 @@ void check_same_bits() {
       std::vector<float> y;
       for (Index t = 0; t < 12; ++t) {
         std::copy_n(p.x.data() + t * 13 * 17, 13 * 17, step.x.data());
-        const Result<float> one = forward(step, false);
+        const Result<float> one = forward(step, Keep::Nothing);
         step.h0 = one.hn;
         step.c0 = one.cn;
         y.insert(y.end(), one.y.begin(), one.y.end());
@@ -157,7 +158,7 @@ void check_rows_alone() {
   const Sizes lengths = {6, 5, 4, 4, 4, 4, 4, 2, 2};
   for_all_cells([&](const std::string& cell, Index P) {
     Problem<float> all(cell, {3, 21, P, false}, batch);
-    const Result<float> together = forward(all, true);
+    const Result<float> together = forward(all, Keep::All);
     for (std::size_t b = 0; b < lengths.size(); ++b) {
       Problem<float> alone(cell, all.shape, Sizes(static_cast<std::size_t>(lengths[b]), 1));
       alone.parameters = all.parameters;
@@ -166,7 +167,7 @@ void check_rows_alone() {
       for (std::int64_t t = 0, row = 0; t < lengths[b]; row += batch[t++]) {
         std::copy_n(all.x.data() + (row + b) * 3, 3, alone.x.data() + t * 3);
       }
-      const Result<float> one = forward(alone, false);
+      const Result<float> one = forward(alone, Keep::Nothing);
       CHECK(std::memcmp(one.hn.data(), together.hn.data() + b * all.width(), sizeof(float) * all.width()) == 0,
             "%s: sequence %zu depends on its neighbours", cell.c_str(), b);
     }
@@ -195,7 +196,7 @@ double slope(Problem<double>& p, std::vector<double>& input, const std::vector<d
   double loss[2];
   for (int side = 0; side < 2; ++side) {
     for (std::size_t i = 0; i < at.size(); ++i) input[i] = at[i] + (side == 0 ? -step : step) * direction[i];
-    const Result<double> out = forward(p, false);
+    const Result<double> out = forward(p, Keep::Nothing);
     loss[side] = dot(w.dy, out.y) + dot(w.dhn, out.hn) + (out.cn.empty() ? 0 : dot(w.dcn, out.cn));
   }
   input = at;
@@ -207,7 +208,7 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
   Problem<double> p(cell, {3, 10, P, bias}, {5, 5, 3, 1}, 21);
   p.reverse = reverse;
   const Weights w(p);
-  forward(p, true);
+  forward(p, Keep::All);
   const std::vector<double> before = check::random<double>(static_cast<Index>(p.parameters.size()), 14);
   std::vector<double> gradients = before, dx(p.x.size()), dh0(p.h0.size()), dc0(p.c0.size());
   lstmcore::BackwardArrays<double> io{p.x.data(),
@@ -236,30 +237,77 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
   if (has_c) compare("c0", p.c0, dc0);
 }
 
-// Gradients do not depend on the number of threads either.
-void check_backward_bits() {
+// Few rows and many hidden units: the team shares the panels, and W x is computed ahead of the steps.
+void check_few_rows() {
   for_all_cells([](const std::string& cell, Index P) {
-    Problem<float> p(cell, {17, 33, P, true}, {13, 13, 13, 13, 13, 13, 10, 9, 4, 4});
-    const std::vector<float> dy = check::random<float>(p.rows() * p.width(), 15);
-    std::vector<float> expected_gradients, expected_dx;
-    for (int threads = 1; threads <= 4; ++threads) {
-      lstmcore::set_max_threads(threads);
-      forward(p, true);
-      std::vector<float> gradients(p.parameters.size()), dx(p.x.size());
-      lstmcore::BackwardArrays<float> io{};
-      io.x = p.x.data();
-      io.dy = dy.data();
-      io.lddy = p.width();
-      io.dx = dx.data();
-      p.unit->backward(p.steps(), io, false, p.parameters.data(), gradients.data());
-      if (threads == 1) {
-        expected_gradients = gradients;
-        expected_dx = dx;
+    for (const Sizes& batch : {Sizes(60, 1), Sizes{3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 1, 1, 1}}) {
+      for (bool reverse : {false, true}) {
+        Problem<float> p(cell, {40, 260, P, true}, batch);
+        p.reverse = reverse;
+        lstmcore::set_max_threads(1);
+        const Result<float> once = forward(p, Keep::Nothing);
+        if (!reverse) {  // a single step computes W x with U h
+          Problem<float> step(cell, p.shape, {batch[0]});
+          step.parameters = p.parameters;
+          step.h0 = p.h0;
+          step.c0 = p.c0;
+          std::copy_n(p.x.data(), batch[0] * 40, step.x.data());
+          const Result<float> one = forward(step, Keep::Nothing);
+          CHECK(std::memcmp(one.y.data(), once.y.data(), sizeof(float) * one.y.size()) == 0,
+                "%s: W x ahead of the steps changes bits", cell.c_str());
+        }
+        for (int threads = 1; threads <= 5; ++threads) {
+          lstmcore::set_max_threads(threads);
+          for (Keep keep : {Keep::Nothing, Keep::All, Keep::States}) {
+            CHECK(same_bits(once, forward(p, keep)), "%s: few rows, %d threads change bits", cell.c_str(), threads);
+          }
+        }
       }
-      CHECK(check::same_bits(gradients, expected_gradients) && check::same_bits(dx, expected_dx),
-            "%s: %d threads change gradients", cell.c_str(), threads);
     }
     lstmcore::set_max_threads(0);
+  });
+}
+
+// Gradients do not depend on the number of threads either, nor on whether gates are kept or computed again.
+void check_backward_bits() {
+  const Sizes many = {13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 12, 12, 12, 12, 12, 12,
+                      11, 11, 11, 11, 11, 11, 11, 11, 10, 10, 10, 9,  9,  9,  9,  9,  9,
+                      9,  9,  9,  9,  9,  9,  9,  8,  8,  8,  8,  8,  7,  4,  4,  1};
+  const auto check = [](const std::string& cell, Index P, Index H, const Sizes& batch, bool reverse) {
+    Problem<float> p(cell, {17, H, P, true}, batch);
+    p.reverse = reverse;
+    const std::vector<float> dy = check::random<float>(p.rows() * p.width(), 15);
+    std::vector<float> expected_gradients, expected_dx, expected_dh0;
+    for (int threads = 1; threads <= 4; ++threads) {
+      for (Keep keep : {Keep::All, Keep::States}) {
+        lstmcore::set_max_threads(threads);
+        forward(p, keep);
+        std::vector<float> gradients(p.parameters.size()), dx(p.x.size()), dh0(p.h0.size());
+        lstmcore::BackwardArrays<float> io{};
+        io.x = p.x.data();
+        io.dy = dy.data();
+        io.lddy = p.width();
+        io.dx = dx.data();
+        io.dh0 = dh0.data();
+        p.unit->backward(p.steps(), io, reverse, p.parameters.data(), gradients.data());
+        if (expected_dx.empty()) {
+          expected_gradients = gradients;
+          expected_dx = dx;
+          expected_dh0 = dh0;
+        }
+        CHECK(check::same_bits(gradients, expected_gradients) && check::same_bits(dx, expected_dx) &&
+                  check::same_bits(dh0, expected_dh0),
+              "%s H %td reverse %d: %d threads or %s change gradients", cell.c_str(), H, reverse, threads,
+              keep == Keep::All ? "nothing" : "gates computed again");
+      }
+    }
+    lstmcore::set_max_threads(0);
+  };
+  for_all_cells([&](const std::string& cell, Index P) {
+    for (bool reverse : {false, true}) {
+      check(cell, P, 33, many, reverse);
+      check(cell, P, 130, Sizes(600, 1), reverse);
+    }
   });
 }
 
@@ -285,6 +333,7 @@ int main() {
     check_gradients(cell, P, true, true);
     check_gradients(cell, P, false, false);
   });
+  check_few_rows();
   check_backward_bits();
   check_names();
   return check::report("cells");

@@ -1,0 +1,82 @@
+// What a pass over a batch writes down, and where: states, gates, and the steps and windows that they belong to.
+#pragma once
+
+#include "lstmcore/buffer.hpp"
+#include "lstmcore/unit.hpp"
+
+namespace lstmcore {
+
+// Steps [begin, end) in the order of processing, and the packed rows of all of them.
+struct Window {
+  Index begin, end;
+  Index row, rows;
+};
+
+inline Window window_of(const Steps& steps, Index begin, Index end, bool reverse) {
+  const Index first = reverse ? steps.T - end : begin, last = (reverse ? steps.T - begin : end) - 1;
+  const Index row = steps.offset[first];
+  return {begin, end, row, steps.offset[last] + steps.size[last] - row};
+}
+
+// One step of the time loop, seen from the rows [begin, end) of one member of the team.
+struct Step {
+  Index row;         // packed row of sequence 0
+  Index begin, end;  // active rows of this member
+  Index entering;    // rows from here on start at this step
+  Index staying;     // rows before this one go on to the next step
+  Index gates;       // where gates of sequence 0 lie
+  Index h, h_next;   // where states lie before and after this step
+  Index c, c_next;
+};
+
+// Keep::Nothing: gates of a few steps, states in two slots of B rows in turn. Keep::All: gates and states of every row
+// and step. Keep::States: h of every row and step, gates and c of one window, c at the start of every window.
+template <class S>
+struct Tape {
+  Buffer<S> gates[2];          // [panel][row][G][V]: sums, then activations, then gradients of the sums
+  Buffer<S> mid;               // [row][padded]
+  Buffer<S> h_in, c_in;        // states before each step: [slot][padded]
+  Buffer<S> h_end, c_end;      // states after a sequence's last step: [B][padded]
+  Buffer<S> h_begin, c_begin;  // the initial states, for a window that is run again: [B][width]
+  Index gate_stride[2] = {0, 0};
+  Keep keep = Keep::Nothing;
+  Index window = 0;  // steps in a window, but perhaps the last one
+
+  // Steps in a segment: the rows over which gradients of weights are summed at a time, from the last segment to the
+  // first. A window of Keep::States is one segment, so that both ways of keeping give the same bits.
+  static Index segment_steps(const Steps& steps) {
+    constexpr Index kSegments = 5, kLeastRows = 256;
+    return std::min(steps.T, std::max(ceil_div(steps.T, kSegments), ceil_div(kLeastRows, std::max<Index>(steps.B, 1))));
+  }
+
+  Index windows(const Steps& steps) const { return ceil_div(steps.T, window); }
+  Window window_at(const Steps& steps, Index number, bool reverse) const {
+    return window_of(steps, number * window, std::min((number + 1) * window, steps.T), reverse);
+  }
+
+  Step step_at(const Steps& steps, const Window& w, Index s, bool reverse, Index begin, Index end) const {
+    const auto time = [&](Index i) { return reverse ? steps.T - 1 - i : i; };
+    const auto active = [&](Index i) { return i < 0 || i >= steps.T ? 0 : std::min(end, steps.size[time(i)]); };
+    const auto offset = [&](Index i) { return i < steps.T ? steps.offset[time(i)] : 0; };
+    const auto turn = [&](Index i) { return (i % 2) * steps.B; };
+    // c at the start of a window outlives it, in front of those of its other steps.
+    const auto c_slot = [&](Index i) {
+      return i % window == 0 ? i / window * steps.B : windows(steps) * steps.B + offset(i) - w.row;
+    };
+    const bool passing = keep == Keep::Nothing;
+    Step step;
+    step.row = offset(s);
+    step.begin = begin;
+    step.end = std::max(begin, active(s));
+    step.entering = std::clamp(active(s - 1), begin, step.end);
+    step.staying = std::clamp(active(s + 1), begin, step.end);
+    step.gates = step.row - w.row;
+    step.h = passing ? turn(s) : offset(s);
+    step.h_next = passing ? turn(s + 1) : offset(s + 1);
+    step.c = passing ? turn(s) : c_slot(s);
+    step.c_next = passing ? turn(s + 1) : c_slot(s + 1);
+    return step;
+  }
+};
+
+}  // namespace lstmcore
