@@ -28,6 +28,8 @@
 
 namespace lstmcore {
 
+using BFloat16 = Eigen::bfloat16;  // the upper half of a float; conversion to it rounds to nearest even
+
 template <class S>
 struct Vec {
   using Raw = typename Eigen::internal::packet_traits<S>::type;
@@ -94,6 +96,20 @@ LSTMCORE_INLINE Vec<S> exponent_from_low_bits(Vec<S> biased) {
   constexpr int mantissa_bits = sizeof(S) == 4 ? 23 : 52;
   const Int bits = Eigen::internal::preinterpret<Int>(biased.v);
   return Vec<S>(Eigen::internal::preinterpret<Raw>(Eigen::internal::plogical_shift_left<mantissa_bits>(bits)));
+}
+
+// Floats from pairs of BFloat16 that lie in one lane each: the lower one of a pair, the upper one.
+LSTMCORE_INLINE Vec<float> lower_half(Vec<float> pairs) {
+  using Raw = Vec<float>::Raw;
+  using Int = Eigen::internal::unpacket_traits<Raw>::integer_packet;
+  const Int bits = Eigen::internal::preinterpret<Int>(pairs.v);
+  return Vec<float>(Eigen::internal::preinterpret<Raw>(Eigen::internal::plogical_shift_left<16>(bits)));
+}
+LSTMCORE_INLINE Vec<float> upper_half(Vec<float> pairs) {
+  using Raw = Vec<float>::Raw;
+  using Int = Eigen::internal::unpacket_traits<Raw>::integer_packet;
+  const Int mask = Eigen::internal::pset1<Int>(static_cast<int>(0xffff0000u));
+  return Vec<float>(Eigen::internal::pand(pairs.v, Eigen::internal::preinterpret<Raw>(mask)));
 }
 
 // rows[i] lane j  ↔  rows[j] lane i

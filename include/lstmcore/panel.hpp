@@ -106,12 +106,65 @@ LSTMCORE_INLINE void accumulate(Vec<S> (&acc)[NP][MR][G], const Operand<S>& a, c
   }
 }
 
-// The two operands of a product and the packed weights they meet.
-template <class S>
+// The same with weights rounded to BFloat16, for half the traffic. Steps k and k + 1 lie in the two halves of a lane,
+// so that one load and two cheap operations give two vectors; an odd last step has a partner that is not used.
+template <int MR, int NP, int G, int Begin, int W>
+LSTMCORE_INLINE void accumulate(Vec<float> (&acc)[NP][MR][G], const Operand<float>& a, const float* a_row,
+                                const BFloat16* w, Index w_panel) {
+  if constexpr (W > 0) {
+    constexpr int V = Vec<float>::width;
+    const auto add = [&](Index k, const Vec<float>(&weight)[NP][W]) {
+      LSTMCORE_UNROLL
+      for (int r = 0; r < MR; ++r) {
+        const Vec<float> s(a_row[r * a.row_stride + k]);
+        LSTMCORE_UNROLL
+        for (int q = 0; q < NP; ++q) {
+          LSTMCORE_UNROLL
+          for (int g = 0; g < W; ++g) acc[q][r][Begin + g] = fma(s, weight[q][g], acc[q][r][Begin + g]);
+        }
+      }
+    };
+    for (Index k = 0; k < a.k; k += 2, w += 2 * W * V) {
+      Vec<float> lower[NP][W], upper[NP][W];
+      LSTMCORE_UNROLL
+      for (int q = 0; q < NP; ++q) {
+        LSTMCORE_UNROLL
+        for (int g = 0; g < W; ++g) {
+          const Vec<float> pairs = Vec<float>::load(reinterpret_cast<const float*>(w + q * w_panel + 2 * g * V));
+          lower[q][g] = lower_half(pairs);
+          upper[q][g] = upper_half(pairs);
+        }
+      }
+      add(k, lower);
+      if (k + 1 < a.k) add(k + 1, upper);
+    }
+  }
+}
+
+// Steps of k that are stored for k of them.
+template <class Weight>
+constexpr Index stored_steps(Index k) {
+  return std::is_same_v<Weight, BFloat16> ? round_up(k, 2) : k;
+}
+
+// acc += the products of one operand, with weights of either type.
+template <int Begin, int W, class S, class Weight, int MR, int NP, int G>
+LSTMCORE_INLINE void accumulate_operand(Vec<S> (&acc)[NP][MR][G], const Operand<S>& a, Index row, const Weight* w,
+                                        Index w_panel) {
+  const S* a_row = a.data + row * a.row_stride;
+  if constexpr (std::is_same_v<Weight, BFloat16>) {
+    accumulate<MR, NP, G, Begin, W>(acc, a, a_row, w, w_panel);
+  } else {
+    accumulate<S, MR, NP, G, Begin, W, false>(acc, a, a_row, w, w_panel, W * Vec<S>::width);
+  }
+}
+
+// The two operands of a product and the packed weights they meet: S, or BFloat16 for half the traffic.
+template <class S, class Weight = S>
 struct Product {
   Operand<S> x, h;
-  const S* weights = nullptr;  // panel: x part [x.k·segments][x_count][V], then h part [h.k·segments][h_count][V]
-  Index panel_stride = 0;      // scalars in a panel
+  const Weight* weights = nullptr;  // panel: x part [x.k·segments][x_count][V], then h part [h.k·segments][h_count][V]
+  Index panel_stride = 0;           // scalars in a panel
   Place<const S*> init;
   Place<S*> out;
   bool one_place = false;  // every tile goes to the same place: out.at(panel in tile, row in tile)
@@ -120,8 +173,8 @@ struct Product {
 // Vectors that a tile can fill: room for any tile at one place with out = {…, 8·G·V, G·V}.
 constexpr int kTileVectors = 64;
 
-template <class S, class L, int MR, int NP>
-LSTMCORE_NOINLINE void tile(const Product<S>& p, Index row, Index panel) {
+template <class S, class Weight, class L, int MR, int NP>
+LSTMCORE_NOINLINE void tile(const Product<S, Weight>& p, Index row, Index panel) {
   constexpr int V = Vec<S>::width, G = L::count;
   Vec<S> acc[NP][MR][G];
   LSTMCORE_UNROLL
@@ -133,12 +186,10 @@ LSTMCORE_NOINLINE void tile(const Product<S>& p, Index row, Index panel) {
       for (int g = 0; g < G; ++g) acc[q][r][g] = Vec<S>::load(from + g * V);
     }
   }
-  const S* w = p.weights + panel * p.panel_stride;
-  accumulate<S, MR, NP, G, 0, L::x_count, false>(acc, p.x, p.x.data + row * p.x.row_stride, w, p.panel_stride,
-                                                 L::x_count * V);
-  w += p.x.k * p.x.segments * L::x_count * V;
-  accumulate<S, MR, NP, G, L::h_begin, L::h_count, false>(acc, p.h, p.h.data + row * p.h.row_stride, w, p.panel_stride,
-                                                          L::h_count * V);
+  const Weight* w = p.weights + panel * p.panel_stride;
+  accumulate_operand<0, L::x_count>(acc, p.x, row, w, p.panel_stride);
+  w += stored_steps<Weight>(p.x.k) * p.x.segments * L::x_count * V;
+  accumulate_operand<L::h_begin, L::h_count>(acc, p.h, row, w, p.panel_stride);
   LSTMCORE_UNROLL
   for (int q = 0; q < NP; ++q) {
     LSTMCORE_UNROLL
@@ -196,34 +247,34 @@ class TileDone {
   void (*call_)(const void*, Index, int, Index, int);
 };
 
-template <class S, class L, int NP>
-void product_panels(const Product<S>& p, Index row_begin, Index row_end, Index panel, TileDone done) {
+template <class L, int NP, class S, class Weight>
+void product_panels(const Product<S, Weight>& p, Index row_begin, Index row_end, Index panel, TileDone done) {
   for_tiles<max_rows(NP * L::count)>(row_begin, row_end, [&](auto mr, Index row) {
-    tile<S, L, decltype(mr)::value, NP>(p, row, panel);
+    tile<S, Weight, L, decltype(mr)::value, NP>(p, row, panel);
     done(panel, NP, row, decltype(mr)::value);
   });
 }
 
 // Rows [row_begin, row_end) × panels [panel, panels) of a product.
-template <class S, class L>
-void product(const Product<S>& p, Index row_begin, Index row_end, Index panel, Index panels, TileDone done) {
+template <class L, class S, class Weight>
+void product(const Product<S, Weight>& p, Index row_begin, Index row_end, Index panel, Index panels, TileDone done) {
   constexpr int NP = panels_at_once(L::count);
   // A single row has too few accumulators to hide the latency of an FMA: take twice the panels.
   if (row_end - row_begin == 1) {
     for (; panels - panel >= 2 * NP; panel += 2 * NP) {
-      tile<S, L, 1, 2 * NP>(p, row_begin, panel);
+      tile<S, Weight, L, 1, 2 * NP>(p, row_begin, panel);
       done(panel, 2 * NP, row_begin, 1);
     }
   }
-  for (; panels - panel >= NP; panel += NP) product_panels<S, L, NP>(p, row_begin, row_end, panel, done);
+  for (; panels - panel >= NP; panel += NP) product_panels<L, NP>(p, row_begin, row_end, panel, done);
   if constexpr (NP > 2) {
     if (panels - panel >= 2) {
-      product_panels<S, L, 2>(p, row_begin, row_end, panel, done);
+      product_panels<L, 2>(p, row_begin, row_end, panel, done);
       panel += 2;
     }
   }
   if constexpr (NP > 1) {
-    for (; panel < panels; ++panel) product_panels<S, L, 1>(p, row_begin, row_end, panel, done);
+    for (; panel < panels; ++panel) product_panels<L, 1>(p, row_begin, row_end, panel, done);
   }
 }
 
@@ -246,7 +297,7 @@ void product_to_rows(Product<S> p, Index row_begin, Index row_end, S* to, Index 
       }
     }
   };
-  product<S, Plain>(p, row_begin, row_end, 0, ceil_div(width, V), copy);
+  product<Plain>(p, row_begin, row_end, 0, ceil_div(width, V), copy);
 }
 
 // Adds V×V blocks or copies them between a row-major matrix of weights and panel lanes: for units v and columns k

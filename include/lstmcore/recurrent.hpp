@@ -17,6 +17,7 @@ struct RecurrentConfig {
   double dropout = 0;
   bool bidirectional = false;
   Index proj_size = 0;
+  bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
 };
 
@@ -33,7 +34,8 @@ class Recurrent {
   explicit Recurrent(const RecurrentConfig& config) : config_(config), info_(cell_info(config.cell)) {
     const Index inner = output_size();
     for (int layer = 0; layer < config.num_layers; ++layer) {
-      const UnitShape shape{layer == 0 ? config.input_size : inner, config.hidden_size, config.proj_size, config.bias};
+      const UnitShape shape{layer == 0 ? config.input_size : inner, config.hidden_size, config.proj_size, config.bias,
+                            config.bf16};
       for (int direction = 0; direction < directions(); ++direction) {
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);

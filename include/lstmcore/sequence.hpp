@@ -171,15 +171,15 @@ class Sequence final : public Unit<S> {
   // The steps of a window, forward.
   void run_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w) {
     team_.run(steps, flops(w.rows), [&](const Share& share) {
-      if (tape.keep == Keep::Nothing) {
-        forward_window<false>(steps, io, reverse, tape, w, share);
-      } else {
-        forward_window<true>(steps, io, reverse, tape, w, share);
+      if (tape.keep != Keep::Nothing) return forward_window<true, S>(steps, io, reverse, tape, w, share);
+      if constexpr (std::is_same_v<S, float>) {
+        if (plan_.shape.bf16) return forward_window<false, BFloat16>(steps, io, reverse, tape, w, share);
       }
+      forward_window<false, S>(steps, io, reverse, tape, w, share);
     });
   }
 
-  template <bool kKeep>
+  template <bool kKeep, class Weight>
   void forward_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w,
                       const Share& share) const {
     const Index ahead = steps_ahead(steps);
@@ -187,17 +187,17 @@ class Sequence final : public Unit<S> {
       const Window block = window_of(steps, begin, std::min(begin + ahead, w.end), reverse);
       const Window& gates = kKeep ? w : block;  // whose gates there is room for
       if (ahead > 1)
-        for_stages([&](auto stage) { project_ahead<stage>(io.x, block, block.row - gates.row, tape, share); });
+        for_stages([&](auto stage) { project_ahead<stage, Weight>(io.x, block, block.row - gates.row, tape, share); });
       for (Index s = block.begin; s < block.end; ++s) {
         const Step step = tape.step_at(steps, gates, s, reverse, share.begin, share.end);
         if (step.begin == step.end) continue;
-        forward_step<kKeep>(io, step, ahead > 1, tape, share);
+        forward_step<kKeep, Weight>(io, step, ahead > 1, tape, share);
       }
     }
   }
 
   // The caller's rows of h and c are read and written by the lane: a member's are its own.
-  template <bool kKeep>
+  template <bool kKeep, class Weight>
   void forward_step(const ForwardArrays<S>& io, const Step& step, bool projected, Tape<S>& tape,
                     const Share& share) const {
     const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
@@ -208,7 +208,7 @@ class Sequence final : public Unit<S> {
     }
     if (step.entering < step.end) share.meet();
     for_stages([&](auto stage) {
-      forward_stage<stage, kKeep>(io.x, step, projected, tape, share);
+      forward_stage<stage, kKeep, Weight>(io.x, step, projected, tape, share);
       share.meet();
     });
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
@@ -226,38 +226,38 @@ class Sequence final : public Unit<S> {
   }
 
   // bias + W x of all rows of a block of steps, where their sums go on from.
-  template <int Stage>
+  template <int Stage, class Weight>
   void project_ahead(const S* x, const Window& block, Index row, Tape<S>& tape, const Share& share) const {
     using L = Layout<Stage>;
     if constexpr (L::x_count > 0) {
       const Index I = plan_.shape.input_size;
-      Product<S> p;
+      Product<S, Weight> p;
       p.x = {x + block.row * I, I, I};
-      p.weights = weights_.panels(Stage);
-      p.panel_stride = weights_.panel_stride(Stage);
+      p.weights = weights_.template panels<Weight>(Stage);
+      p.panel_stride = weights_.template panel_stride<Weight>(Stage);
       p.init = {weights_.bias(Stage), L::count * V, 0};
       p.out = gates_from<Stage>(tape, row);
-      product<S, L>(p, 0, block.rows, share.first(panels(Stage)), share.last(panels(Stage)), kNothing);
+      product<L>(p, 0, block.rows, share.first(panels(Stage)), share.last(panels(Stage)), kNothing);
     }
   }
 
-  template <int Stage, bool kKeep>
+  template <int Stage, bool kKeep, class Weight>
   void forward_stage(const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
     using L = Layout<Stage>;
     constexpr bool kScratch = !kKeep && kStages == 1;
     alignas(64) S scratch[kScratch ? kTileVectors * V : 1];
     const Index I = plan_.shape.input_size;
-    Product<S> p;
+    Product<S, Weight> p;
     p.h = Stage == 0 ? Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), plan_.stage[0].recurrent_size}
                      : Operand<S>{tape.mid.data() + step.gates * ld_units(), ld_units(), plan_.stage[1].recurrent_size};
-    p.weights = weights_.panels(Stage);
-    p.panel_stride = weights_.panel_stride(Stage);
+    p.weights = weights_.template panels<Weight>(Stage);
+    p.panel_stride = weights_.template panel_stride<Weight>(Stage);
     p.init = {weights_.bias(Stage), L::count * V, 0};
     if constexpr (L::x_count > 0) {
       if (projected) {
         const Place<S*> sums = gates_from<Stage>(tape, step.gates);
         p.init = {sums.data, sums.panel_stride, sums.row_stride};
-        p.weights += I * L::x_count * V;
+        p.weights += weights_.template x_part<Weight>(Stage);
       } else {
         p.x = {x + step.row * I, I, I};
       }
@@ -267,12 +267,13 @@ class Sequence final : public Unit<S> {
     const auto finish = [&](Index panel, int np, Index b, int mr) {
       finish_tile<Stage, kKeep>(p, step, tape, panel, np, b, mr);
     };
-    product<S, L>(p, step.begin, step.end, share.first(panels(Stage)), share.last(panels(Stage)), finish);
+    product<L>(p, step.begin, step.end, share.first(panels(Stage)), share.last(panels(Stage)), finish);
   }
 
   // From sums to activations and states, while the sums of the tile are in the nearest cache.
-  template <int Stage, bool kKeep>
-  void finish_tile(const Product<S>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b, int mr) const {
+  template <int Stage, bool kKeep, class Weight>
+  void finish_tile(const Product<S, Weight>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b,
+                   int mr) const {
     for (int q = 0; q < np; ++q) {
       for (int r = 0; r < mr; ++r) {
         Row<S> row = row_at(tape, step, b + r, panel + q);
@@ -338,7 +339,7 @@ class Sequence final : public Unit<S> {
       p.init = {zeros_, 0, 0};
     }
     const Index out_panels = ceil_div(plan_.stage[Stage].recurrent_size, V);
-    product<S, Plain>(p, step.begin, step.end, share.first(out_panels), share.last(out_panels), kNothing);
+    product<Plain>(p, step.begin, step.end, share.first(out_panels), share.last(out_panels), kNothing);
   }
 
   // Gradients of the sums of gates [begin, begin + count), as scalars over (panel, gate, lane), from a row on.

@@ -14,6 +14,7 @@ namespace lstmcore {
 struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
+  bool bf16 = false;  // weights are stored as BFloat16 for passes that keep nothing
 };
 
 struct Parameter {
@@ -125,10 +126,23 @@ class PackedWeights {
   explicit PackedWeights(const UnitPlan& plan) : plan_(plan) {}
 
   // Forward panels of a stage: the x part [input][x_count][V], then the h part [recurrent][h_count][V].
-  const S* panels(int stage) const { return forward_[stage].data(); }
+  // Weight is S, or BFloat16 where the shape asks for it.
+  template <class Weight>
+  const Weight* panels(int stage) const {
+    if constexpr (std::is_same_v<Weight, S>) {
+      return forward_[stage].data();
+    } else {
+      return half_[stage].data();
+    }
+  }
+  template <class Weight>
+  Index x_part(int stage) const {  // scalars of a panel's x part
+    return stored_steps<Weight>(plan_.shape.input_size) * plan_.stage[stage].x_count * V;
+  }
+  template <class Weight>
   Index panel_stride(int stage) const {
     const StagePlan& s = plan_.stage[stage];
-    return (plan_.shape.input_size * s.x_count + s.recurrent_size * s.h_count) * V;
+    return x_part<Weight>(stage) + stored_steps<Weight>(s.recurrent_size) * s.h_count * V;
   }
   const S* bias(int stage) const { return bias_[stage].data(); }  // [panel][gates][V]
   const S* vectors() const { return vectors_.data(); }            // [vector][padded hidden_size]
@@ -138,7 +152,10 @@ class PackedWeights {
   const S* h_transposed(int stage) const { return ht_[stage].data(); }
 
   void pack_forward(const S* parameters) {
-    for (int stage = 0; stage < plan_.stages; ++stage) pack_stage(parameters, stage);
+    for (int stage = 0; stage < plan_.stages; ++stage) {
+      pack_stage(parameters, stage);
+      if (plan_.shape.bf16) round_stage(stage);
+    }
     const Index H = plan_.shape.hidden_size;
     S* to = vectors_.reserve(std::max(1, plan_.vector_count) * vector_stride());
     for (int j = 0; j < plan_.vector_count; ++j, to += vector_stride()) {
@@ -160,7 +177,7 @@ class PackedWeights {
  private:
   void pack_stage(const S* parameters, int stage) {
     const StagePlan& s = plan_.stage[stage];
-    const Index I = plan_.shape.input_size, K = s.recurrent_size, stride = panel_stride(stage);
+    const Index I = plan_.shape.input_size, K = s.recurrent_size, stride = panel_stride<S>(stage);
     const Index panels = ceil_div(s.units, V);
     S* to = forward_[stage].reserve(panels * stride);
     S* bias = bias_[stage].reserve(panels * s.gates * V);
@@ -183,6 +200,24 @@ class PackedWeights {
     });
   }
 
+  // From the panels of a stage to panels of BFloat16, two steps of k in a lane.
+  void round_stage(int stage) {
+    const StagePlan& s = plan_.stage[stage];
+    const Index panels = ceil_div(s.units, V), stride = panel_stride<BFloat16>(stage);
+    BFloat16* to = half_[stage].reserve(panels * stride);
+    std::fill_n(to, panels * stride, BFloat16(0));
+    for (Index p = 0; p < panels; ++p) {
+      const S* from = forward_[stage].data() + p * panel_stride<S>(stage);
+      const auto round = [&](Index steps, int count, BFloat16* part) {
+        for (Index k = 0; k < steps; ++k) {
+          for (Index j = 0; j < count * V; ++j) part[((k / 2) * count * V + j) * 2 + k % 2] = BFloat16(*from++);
+        }
+      };
+      round(plan_.shape.input_size, s.x_count, to + p * stride);
+      round(s.recurrent_size, s.h_count, to + p * stride + x_part<BFloat16>(stage));
+    }
+  }
+
   // A gate's sum starts from the biases of the operands it sees.
   void pack_bias(const S* parameters, const StagePlan& s, Index unit, Index valid, S* to) const {
     std::fill_n(to, s.gates * V, S(0));
@@ -198,6 +233,7 @@ class PackedWeights {
 
   UnitPlan plan_;
   Buffer<S> forward_[2], bias_[2], xt_[2], ht_[2], vectors_;
+  Buffer<BFloat16> half_[2];
 };
 
 }  // namespace lstmcore

@@ -41,6 +41,8 @@ class RecurrentF32(_Parameterised):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        bf16: bool = False,
+        recompute: bool = False,
     ) -> None: ...
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True

@@ -35,7 +35,7 @@ class LSTM(Recurrent):
         Gates see the cell state too (Gers & Schmidhuber 2000): i and f the last one, o the new one.
     coupled : bool, default=False
         The forget gate is f = 1 - i (Greff et al. 2015, CIFG): three blocks of weights and not four.
-    recurrent_init, forget_bias, dtype, seed
+    recurrent_init, forget_bias, recompute, weight_dtype, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -62,6 +62,8 @@ class LSTM(Recurrent):
         coupled: bool = False,
         recurrent_init: str = "uniform",
         forget_bias: float | None = None,
+        recompute: bool = False,
+        weight_dtype: str | None = None,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -79,6 +81,8 @@ class LSTM(Recurrent):
             proj_size,
             recurrent_init=recurrent_init,
             forget_bias=forget_bias,
+            recompute=recompute,
+            weight_dtype=weight_dtype,
             dtype=dtype,
             seed=seed,
         )
@@ -97,7 +101,7 @@ class GRU(Recurrent):
     reset_after : bool, default=True
         True: n = tanh(W x + b + r (U h' + b')), as in torch, cuDNN and Keras. False: n = tanh(W x + b + U (r h') + b'),
         as in the paper.
-    recurrent_init, dtype, seed
+    recurrent_init, recompute, weight_dtype, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -120,6 +124,8 @@ class GRU(Recurrent):
         *,
         reset_after: bool = True,
         recurrent_init: str = "uniform",
+        recompute: bool = False,
+        weight_dtype: str | None = None,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -134,6 +140,8 @@ class GRU(Recurrent):
             dropout,
             bidirectional,
             recurrent_init=recurrent_init,
+            recompute=recompute,
+            weight_dtype=weight_dtype,
             dtype=dtype,
             seed=seed,
         )
@@ -152,7 +160,7 @@ class RNN(Recurrent):
         As in `Recurrent` and `torch.nn.RNN`.
     residual : bool, default=False
         h = h' + tanh(...): with nonlinearity="tanh" only.
-    recurrent_init, dtype, seed
+    recurrent_init, recompute, weight_dtype, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -176,6 +184,8 @@ class RNN(Recurrent):
         *,
         residual: bool = False,
         recurrent_init: str = "uniform",
+        recompute: bool = False,
+        weight_dtype: str | None = None,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -193,6 +203,8 @@ class RNN(Recurrent):
             dropout,
             bidirectional,
             recurrent_init=recurrent_init,
+            recompute=recompute,
+            weight_dtype=weight_dtype,
             dtype=dtype,
             seed=seed,
         )

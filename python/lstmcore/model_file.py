@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore import _validation as check
 from lstmcore._validation import Array
 from lstmcore.layers import from_cell
 from lstmcore.model import Model
@@ -54,13 +55,15 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     _replace(path, to_bytes(tensors, {_KEY: json.dumps(config)}))
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Model:
     """Read a model that an estimator's or a model's ``save`` wrote. Needs no scikit-learn.
 
     Parameters
     ----------
     path : str or path
         The file.
+    weight_dtype : {None, "bfloat16"}, default=None
+        "bfloat16": predict and stream with recurrent weights rounded to bfloat16, see `LSTM`; for float32 models.
 
     Returns
     -------
@@ -72,13 +75,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a model file, is damaged, lacks tensors, or was written by a newer version.
+        If it is not a model file, is damaged, lacks tensors, or was written by a newer version, or weight_dtype is not
+        as described.
     """
     path = _checked(path)
     tensors, config = _read(path)
+    if weight_dtype is not None:
+        check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
         module, name = _KINDS[config["kind"]]
-        network = build_network(config["network"])
+        network = build_network({**config["network"], "weight_dtype": weight_dtype})
         network.load_parameters(tensors)
         model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
