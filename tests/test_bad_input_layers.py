@@ -53,6 +53,13 @@ def changed(array: np.ndarray, index: tuple[int, ...], value: float) -> np.ndarr
         ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"dtype": "flaot32"}, ValueError, "dtype must be 'float32' or 'float64', got 'flaot32'"),
         ({"dtype": None}, ValueError, "dtype must be 'float32' or 'float64', got None"),
+        ({"recompute": 1}, TypeError, "recompute must be True or False, got 1"),
+        ({"weight_dtype": "int8"}, ValueError, "weight_dtype must be one of 'bfloat16', got 'int8'"),
+        (
+            {"weight_dtype": "bfloat16", "dtype": "float64"},
+            ValueError,
+            "weight_dtype must be None with dtype='float64', got 'bfloat16'",
+        ),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
         ({"seed": "1"}, TypeError, "seed must be an integer, got '1'"),
         (

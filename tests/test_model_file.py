@@ -91,6 +91,18 @@ def test_a_loaded_model_says_what_it_is(saved: Path) -> None:
     assert repr(lstmcore.load(saved)) == "RegressorModel(Recurrent('lstm', 2, 6), pooling='last', outputs=1)"
 
 
+def test_weights_as_bfloat16(saved: Path, X: np.ndarray) -> None:
+    exact, half = lstmcore.load(saved), lstmcore.load(saved, weight_dtype="bfloat16")
+    predicted = half.predict(X)
+    assert 0 < np.abs(predicted - exact.predict(X)).max() < 0.02
+    session = half.session(len(X))
+    for t in range(X.shape[1]):
+        streamed = session.step(X[:, t])
+    assert streamed.tobytes() == predicted.tobytes()
+    with pytest.raises(ValueError, match="weight_dtype must be one of 'bfloat16', got 'int4'"):
+        lstmcore.load(saved, weight_dtype="int4")
+
+
 def test_the_file_is_plain_data(saved: Path) -> None:
     tensors, config = contents(saved)
     assert {name: array.shape for name, array in tensors.items()} == {

@@ -1,5 +1,6 @@
-// Prints a hash of the forward outputs of every cell, float32 and float64. The same lines on every instruction set
-// with FMA is the promise; tests/cpp/CMakeLists.txt compares them where another architecture can be run.
+// Prints a hash of the forward outputs of every cell: float32, float32 with bfloat16 weights, float64. The same lines
+// on every instruction set with FMA is the promise; tests/cpp/CMakeLists.txt compares them where another architecture
+// can be run.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -28,10 +29,10 @@ std::vector<S> numbers(lstmcore::Index n, std::uint64_t seed) {
 }
 
 template <class S>
-std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection) {
-  lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, 0.0, true, projection ? hidden - 1 : 0};
+std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection, bool bf16,
+                           const std::vector<std::int64_t>& sizes) {
+  lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, 0.0, true, projection ? hidden - 1 : 0, bf16};
   lstmcore::Recurrent<S> network(config);
-  const std::vector<std::int64_t> sizes{7, 7, 6, 4, 3, 3, 1};
   lstmcore::Steps steps;
   steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
   const auto parameters = numbers<S>(network.parameter_count(), 1), x = numbers<S>(steps.N * 5, 2);
@@ -46,13 +47,17 @@ std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool
 }  // namespace
 
 int main() {
+  const std::vector<std::int64_t> batch{7, 7, 6, 4, 3, 3, 1}, few_rows{3, 3, 2, 1, 1, 1, 1, 1, 1};
   for (const lstmcore::CellInfo& cell : lstmcore::cells()) {
     for (const lstmcore::Index hidden : {3, 16, 37}) {
       for (const bool projection : {false, true}) {
         if (projection && !cell.projection) continue;
-        std::printf("%s %td %d %016" PRIx64 " %016" PRIx64 "\n", cell.name, hidden, projection,
-                    forward_hash<float>(cell.name, hidden, projection),
-                    forward_hash<double>(cell.name, hidden, projection));
+        for (const std::vector<std::int64_t>& sizes : {batch, few_rows}) {
+          std::printf("%s %td %d %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", cell.name, hidden, projection,
+                      forward_hash<float>(cell.name, hidden, projection, false, sizes),
+                      forward_hash<float>(cell.name, hidden, projection, true, sizes),
+                      forward_hash<double>(cell.name, hidden, projection, false, sizes));
+        }
       }
     }
   }
