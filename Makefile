@@ -15,7 +15,7 @@ CPP_OPTIONS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXE
 NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench lint format wheel-check clean
+.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench machine scaling lint format wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
@@ -23,7 +23,9 @@ help:
 	@echo "make test         C++ and Python tests"
 	@echo "make test-peers   compare with PyTorch (installs it)"
 	@echo "make test-arm     the C++ tests under an emulated 64-bit Arm, and the same bits as here"
-	@echo "make bench        time against PyTorch (installs it)"
+	@echo "make bench        time against PyTorch, ONNX Runtime, OpenVINO and Keras (installs them)"
+	@echo "make machine      this machine's peaks, and the roofline bound of each shape beside what is reached"
+	@echo "make scaling      time and memory against steps, rows, hidden units and threads"
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make wheel-check  build the sdist and from it the wheel, look inside, install it in a fresh environment"
@@ -44,7 +46,11 @@ $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.build-tools
 	@touch $@
 
 $(VENV)/.torch: | $(VENV)/.build-tools
-	$(PIP) install "torch==2.13.0"
+	$(PIP) install --group peers
+	@touch $@
+
+$(VENV)/.bench-tools: pyproject.toml | $(VENV)/.build-tools
+	$(PIP) install --group bench
 	@touch $@
 
 # The editable install: python/ is used in place, the modules lie in .venv. An incremental build; run again when C++ changed.
@@ -96,15 +102,21 @@ test-py: $(VENV)/.installed $(VENV)/.test-extra
 test-peers: $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.torch
 	$(BIN)/python -m pytest -q tests/peers --override-ini "addopts=-ra --strict-config --strict-markers"
 
-bench: $(VENV)/.installed $(VENV)/.torch
-	$(BIN)/python bench/compare.py
+bench: $(VENV)/.installed $(VENV)/.bench-tools
+	$(BIN)/python bench/compare.py --json build/bench/compare.json
+
+machine: $(VENV)/.installed
+	$(BIN)/python bench/machine.py
+
+scaling: $(VENV)/.installed
+	$(BIN)/python bench/scaling.py
 
 sanitize: $(VENV)/.build-tools
 	$(CMAKE) -S tests/cpp -B build/sanitize $(CPP_OPTIONS) -DLSTMCORE_SANITIZE=ON -DLSTMCORE_WERROR=ON
 	$(CMAKE) --build build/sanitize
 	$(CTEST) --test-dir build/sanitize --output-on-failure
 
-CPP_FILES := $(shell find include src tests/cpp \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
+CPP_FILES := $(shell find include src tests/cpp bench \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
 PY_FOLDERS := $(wildcard python tests bench examples)
 
 lint: $(VENV)/.lint-tools $(VENV)/.installed
