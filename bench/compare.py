@@ -59,10 +59,10 @@ def run(chosen: list[Task], threads: int, isas: list[str], options: Any, peaks: 
         peer.answer()  # an import takes seconds of CPU
     print(f"\nthreads: {threads}")
     for work in dict.fromkeys(task.work for task in chosen):
-        works = [task for task in chosen if task.work == work]
-        times, disturbed = compare(works, peers, options.rounds, options.at_least, options.quantile)
+        alike = [task for task in chosen if task.work == work]
+        times, disturbed = compare(alike, peers, options.rounds, options.at_least, options.quantile)
         columns: tuple[str, ...] = ()
-        for task, seconds in zip(works, times, strict=True):
+        for task, seconds in zip(alike, times, strict=True):
             result = Result(task, threads, seconds)
             if tuple(seconds) != columns:
                 columns = tuple(seconds)
