@@ -35,15 +35,6 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert same, f"{page}, line {line}: expected\n{expected}got\n{printed.getvalue()}"
 
 
-def test_the_readme_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = BLOCK.findall(PAGES[0].read_text(encoding="utf-8"))
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    accuracy = re.search(r"^accuracy: ([\d.]+)$", capsys.readouterr().out, re.MULTILINE)
-    assert accuracy is not None
-    assert float(accuracy.group(1)) > 0.9
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
