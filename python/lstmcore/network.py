@@ -114,8 +114,8 @@ class Network(Parameterized):
     recurrent : lstmcore.layers.Recurrent
         `LSTM`, `GRU`, `RNN` or any cell of `from_cell`. It moves into this network's vectors, as the other layers do.
     pooling : {"last", "mean", "max", "attention"}, Pooling or None
-        What the head sees: the last hidden state of the top layer (of both directions, joined), a pooling of its outputs
-        over the steps, or, with None, every step.
+        What the head sees: the last hidden state of the top layer (of both directions, joined), a pooling of its
+        outputs over the steps, or, with None, every step.
     dense : Dense
         Takes ``recurrent.output_size`` features.
     embedding : Embedding, optional

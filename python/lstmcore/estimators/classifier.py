@@ -28,8 +28,8 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer with softmax
     gives the class probabilities. Trained by back-propagation through time on minibatches of similar lengths.
 
-    y is a label of any type for each sequence, or, for several labels at once, an indicator matrix [n_samples, n_classes]
-    of zeros and ones; each class then has a probability of its own.
+    y is a label of any type for each sequence, or, for several labels at once, an indicator matrix
+    [n_samples, n_classes] of zeros and ones; each class then has a probability of its own.
 
     Parameters
     ----------

@@ -30,9 +30,9 @@ class RNNForecaster(RNNEstimator):
     state that is carried from the first observation on. So `update` costs one step an observation, and forecasts
     made live have the same bits as those of a backtest.
 
-    An epoch is a pass over the windows: all of a short series, about 512 evenly spaced ones of a long series, more where
-    these would not overlap by half. Noisy series want few epochs, or `early_stopping`, which holds back the end of the
-    series.
+    An epoch is a pass over the windows: all of a short series, about 512 evenly spaced ones of a long series, more
+    where these would not overlap by half. Noisy series want few epochs, or `early_stopping`, which holds back the end
+    of the series.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ from lstmcore.sequences import Sequences
 class RNNTagger(SequenceEstimator):
     """Label every step of sequences with a recurrent network.
 
-    A stack of recurrent layers reads each sequence, and a dense layer with softmax gives the class probabilities of every
-    step. Nothing is padded: loss and scores are over real steps only.
+    A stack of recurrent layers reads each sequence, and a dense layer with softmax gives the class probabilities of
+    every step. Nothing is padded: loss and scores are over real steps only.
 
     y is a label sequence for each sequence: a list of 1-D arrays as long as their sequences, or an array
     [n_samples, n_timesteps].
