@@ -350,7 +350,7 @@ class SequenceEstimator(RNNEstimator):
         dense = Dense(recurrent.output_size, n_outputs, seed=rng)
         pooling: Any = self._pooling
         if pooling is not None and pooling != "last":
-            pooling = Pooling(pooling, recurrent.output_size, seed=rng)
+            pooling = Pooling(pooling, recurrent.output_size)
         initial = None
         if sequences.static is not None:
             initial = Dense(sequences.static.shape[1], recurrent.state_size, seed=rng)
