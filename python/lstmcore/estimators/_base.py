@@ -105,6 +105,7 @@ class RNNEstimator(BaseEstimator):
             batch_size=self.batch_size,
             max_epochs=self.max_epochs,
             tbptt_steps=getattr(self, "tbptt_steps", None),
+            early_stopping=self.early_stopping,
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
             verbose=self.verbose,
