@@ -15,6 +15,7 @@ from lstmcore._isa import core as _core
 from lstmcore._threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from lstmcore import callbacks, schedules
     from lstmcore._versions import show_versions
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
@@ -39,11 +40,13 @@ __all__ = [
     "RNNForecaster",
     "RNNRegressor",
     "Sequences",
+    "callbacks",
     "cells",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
     "load",
+    "schedules",
     "set_num_threads",
     "show_versions",
 ]
@@ -64,9 +67,12 @@ _HOME = {
     "load": "model_file",
     "show_versions": "_versions",
 }
+_MODULES = ("callbacks", "schedules")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"lstmcore.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")
     try:

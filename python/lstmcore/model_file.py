@@ -6,17 +6,12 @@ A file is data, never code. Its tensors have the names of ``network.parameters``
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from lstmcore import _files
 from lstmcore import _validation as check
-from lstmcore._validation import Array
 from lstmcore.layers import from_cell
 from lstmcore.model import Model
 from lstmcore.network import Dense, Network
@@ -42,17 +37,14 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     OSError
         If it cannot be written.
     """
-    from safetensors.numpy import save as to_bytes
-
-    path = _checked(path)
+    path = _files.as_path(path)
     config = {
         "format": FORMAT,
         "kind": model.kind,
         "network": network_config(model.network),
         "task": model._task_config(),
     }
-    tensors = {name: np.ascontiguousarray(values) for name, values in model.network.parameters.items()}
-    _replace(path, to_bytes(tensors, {_KEY: json.dumps(config)}))
+    _files.write_tensors(path, model.network.parameters, _KEY, config)
 
 
 def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Model:
@@ -78,8 +70,8 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
         If it is not a model file, is damaged, lacks tensors, or was written by a newer version, or weight_dtype is not
         as described.
     """
-    path = _checked(path)
-    tensors, config = _read(path)
+    path = _files.as_path(path)
+    tensors, config = _files.read_tensors(path, _KEY, "model", FORMAT)
     if weight_dtype is not None:
         check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
@@ -106,51 +98,3 @@ def build_network(config: dict[str, Any]) -> Network:
     pooling, n_outputs = options.pop("pooling"), options.pop("n_outputs")
     recurrent = from_cell(**options, seed=0)
     return Network(recurrent, pooling, Dense(recurrent.output_size, n_outputs, dtype=recurrent.dtype, seed=0))
-
-
-def _checked(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or a path, got {path!r}")
-    return Path(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path`, then take its place: readers see the old file or the new one, never half of one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}" if not path.exists() else f"{path} is no file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a model file, or not a whole one: {error}") from error
-    try:
-        config = json.loads(metadata[_KEY])
-        version = int(config["format"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a safetensors file, but not a model of lstmcore") from error
-    if version > FORMAT:
-        raise ValueError(f"{path} has format {version}; this version of lstmcore reads up to {FORMAT}: update lstmcore")
-    return tensors, config

@@ -1,0 +1,5 @@
+POOLINGS = ("mean", "max", "attention")
+
+
+class Pooling:
+    pass
