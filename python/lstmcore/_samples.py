@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstmcore._isa import core
 from lstmcore._validation import Array
 from lstmcore.sequences import Batch, Sequences
 
@@ -24,12 +23,15 @@ class Samples(NamedTuple):
         batch = self.sequences.batch(indices)
         if not self.by_row:
             return batch, self.targets[batch.order], None if self.weights is None else self.weights[batch.order]
-        rows = self.sequences.take(batch.order)
-        starts, lengths, whole = rows.starts, rows.lengths, np.arange(len(rows))
-        targets = core.pack_sequences(self.targets, starts, lengths, whole)[0]
-        if self.weights is None:
-            return batch, targets, None
-        return batch, targets, core.pack_sequences(self.weights[:, None], starts, lengths, whole)[0][:, 0]
+        rows = self.sequences.rows(batch)
+        return batch, self.targets[rows], None if self.weights is None else self.weights[rows]
+
+    def take(self, indices: Array) -> Samples:
+        """Some of the sequences, with what belongs to them."""
+        if self.by_row:
+            return self._replace(sequences=self.sequences.take(indices))
+        weights = None if self.weights is None else self.weights[indices]
+        return Samples(self.sequences.take(indices), self.targets[indices], weights)
 
     def all_targets(self) -> tuple[Array, ...]:
         """Targets, and weights if there are any, in the order of `Network.predict`."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from lstmcore import _files
 from lstmcore import _validation as check
+from lstmcore._validation import Array
+from lstmcore.embedding import Embedding
 from lstmcore.layers import from_cell
 from lstmcore.model import Model
 from lstmcore.network import Dense, Network
@@ -20,8 +22,12 @@ FORMAT = 1
 """Version of the format that this version writes, and the newest that it reads."""
 
 _KEY = "lstmcore"
+_VECTORS = "embedding.weight"
+_RECURRENT = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
+_EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
+    "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
 }
@@ -44,7 +50,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         "network": network_config(model.network),
         "task": model._task_config(),
     }
-    _files.write_tensors(path, model.network.parameters, _KEY, config)
+    _files.write_tensors(path, _tensors(model.network), _KEY, config)
 
 
 def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Model:
@@ -76,8 +82,8 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
         check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
         module, name = _KINDS[config["kind"]]
-        network = build_network({**config["network"], "weight_dtype": weight_dtype})
-        network.load_parameters(tensors)
+        network = build_network(config["network"], tensors.get(_VECTORS), weight_dtype)
+        network.load_parameters({name: values for name, values in tensors.items() if name in network.parameters})
         model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged model file: {type(error).__name__}: {error}") from error
@@ -86,15 +92,31 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
 
 def network_config(network: Network) -> dict[str, Any]:
     """Return what `build_network` needs, ready for JSON."""
-    recurrent = network.recurrent
-    names = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
-    options = {name: getattr(recurrent, name) for name in names}
-    return {**options, "pooling": network.pooling, "n_outputs": network.n_outputs, "dtype": network.dtype.name}
+    recurrent, embedding = network.recurrent, network.embedding
+    return {
+        "dtype": network.dtype.name,
+        "recurrent": {name: getattr(recurrent, name) for name in _RECURRENT},
+        "pooling": network.pooling,
+        "n_outputs": network.n_outputs,
+        "n_static": network.n_static,
+        "embedding": None if embedding is None else {name: getattr(embedding, name) for name in _EMBEDDING},
+    }
 
 
-def build_network(config: dict[str, Any]) -> Network:
-    """Build a network from what `network_config` gave; its parameters are random."""
-    options = dict(config)
-    pooling, n_outputs = options.pop("pooling"), options.pop("n_outputs")
-    recurrent = from_cell(**options, seed=0)
-    return Network(recurrent, pooling, Dense(recurrent.output_size, n_outputs, dtype=recurrent.dtype, seed=0))
+def build_network(config: dict[str, Any], vectors: Array | None = None, weight_dtype: str | None = None) -> Network:
+    """Build a network from what `network_config` gave; its parameters are random, but for an embedding's `vectors`."""
+    dtype, embedding, initial = config["dtype"], None, None
+    recurrent = from_cell(**config["recurrent"], dtype=dtype, weight_dtype=weight_dtype, seed=0)
+    if config["embedding"] is not None:
+        embedding = Embedding(**config["embedding"], vectors=vectors, dtype=dtype, seed=0)
+    if config["n_static"]:
+        initial = Dense(config["n_static"], recurrent.state_size, dtype=dtype, seed=0)
+    dense = Dense(recurrent.output_size, config["n_outputs"], dtype=dtype, seed=0)
+    return Network(recurrent, config["pooling"], dense, embedding=embedding, initial=initial)
+
+
+def _tensors(network: Network) -> dict[str, Array]:
+    """All parameters, and the vectors of an embedding that is not trained."""
+    if network.embedding is None:
+        return network.parameters
+    return {**network.parameters, _VECTORS: network.embedding.weight}
