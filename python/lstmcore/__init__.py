@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
-    from lstmcore.optimizers import SGD, Adam, AdamW
+    from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Network",
+    "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
@@ -60,6 +61,7 @@ _HOME = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "Network": "network",
+    "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
