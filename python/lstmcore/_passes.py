@@ -1,4 +1,4 @@
-"""Forward and backward of a network's recurrent part and pooling over one batch: whole, or truncated.
+"""Forward and backward of a network's recurrent part over one batch: whole, or truncated.
 
 A pass gives the features that the dense head sees, and later takes their gradient. Everything in between stays in it.
 """
@@ -9,56 +9,86 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lstmcore._isa import core
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
+from lstmcore.pooling import Pooling
 from lstmcore.sequences import Batch
+
+
+class Readout:
+    """What the head sees of the recurrent layers: final states, every step, or a pooling over the steps.
+
+    Parameters
+    ----------
+    kind : str or None
+        "last", a kind of `Pooling`, or None for every step.
+    pooling : Pooling or None
+        Does the work of the other kinds.
+    directions : int
+        Of the recurrent layers.
+    """
+
+    def __init__(self, kind: str | None, pooling: Pooling | None, directions: int) -> None:
+        self.kind, self.pooling, self.directions = kind, pooling, directions
+        self.wants_y = kind != "last"
+
+    def infer(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
+        """Return the features of a batch, from outputs y [N, width] (None for "last") and final states."""
+        if self.kind == "last":
+            return self._last(states)
+        return y if self.pooling is None else self.pooling(y, batch_sizes)
+
+    def forward(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
+        """Compute the same, keeping what `backward` needs."""
+        return self.infer(y, states, batch_sizes) if self.pooling is None else self.pooling.forward(y, batch_sizes)
+
+    def backward(self, dfeatures: Array) -> tuple[Array | None, Array | None]:
+        """Return the gradients of y and of the top layer's final h in each direction; None for zero."""
+        if self.kind == "last":
+            return None, dfeatures
+        return (dfeatures if self.pooling is None else self.pooling.backward(dfeatures)), None
+
+    def _last(self, states: list[Array]) -> Array:
+        h = states[0]
+        return h[-1] if self.directions == 1 else np.concatenate((h[-2], h[-1]), axis=1)
+
+
+class Job(NamedTuple):
+    """What a pass works on: `states` [layers · directions, B, width] are those before the first step, None for zero."""
+
+    recurrent: Recurrent
+    readout: Readout
+    batch: Batch
+    states: list[Array] | None
+    training: bool
+    seed: int
 
 
 class Pass(Protocol):
     """One batch on its way through the recurrent layers."""
 
     def forward(self) -> Array:
-        """Return the features [B, width], or [N, width] without pooling."""
+        """Return the features [B, width], or [N, width] of every step."""
 
-    def backward(self, dfeatures: Array) -> None:
-        """Add the gradients of the recurrent parameters."""
-
-
-class Job(NamedTuple):
-    """What a pass works on."""
-
-    recurrent: Recurrent
-    pooling: str | None
-    batch: Batch
-    training: bool
-    seed: int
+    def backward(self, dfeatures: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+        """Add the gradients of the recurrent parameters; return those of the rows of x and of the initial states."""
 
 
 def make_pass(job: Job, tbptt_steps: int | None) -> Pass:
     """Return the pass that computes gradients back over `tbptt_steps` steps; None for all."""
     if tbptt_steps is None or tbptt_steps >= len(job.batch.batch_sizes):
         return WholePass(job)
-    return LastStepsPass(job, tbptt_steps) if job.pooling == "last" else ChunkedPass(job, tbptt_steps)
+    return LastStepsPass(job, tbptt_steps) if job.readout.kind == "last" else ChunkedPass(job, tbptt_steps)
 
 
-def pooled(pooling: str | None, y: Array | None, states: list[Array], batch_sizes: Array, directions: int) -> Array:
-    """Return the features of a batch, from outputs y [N, width] (not needed for "last") and final states."""
-    if pooling == "last":
-        h = states[0]
-        return h[-1] if directions == 1 else np.concatenate((h[-2], h[-1]), axis=1)
-    assert y is not None
-    return core.mean_pool(y, batch_sizes) if pooling == "mean" else y
-
-
-def _dstates(recurrent: Recurrent, dfeatures: Array, n_states: int) -> list[Array | None]:
+def _dstates(recurrent: Recurrent, dfeatures: Array) -> list[Array | None]:
     """Gradients of the final states, h first, given that of the top layer's h in each direction [B, width]."""
     directions = 2 if recurrent.bidirectional else 1
     size = dfeatures.shape[1] // directions
     dh = np.zeros((recurrent.num_layers * directions, len(dfeatures), size), dfeatures.dtype)
     for d in range(directions):
         dh[d - directions] = dfeatures[:, d * size : (d + 1) * size]
-    return [dh] + [None] * (n_states - 1)
+    return [dh] + [None] * (len(recurrent._states.widths) - 1)
 
 
 class WholePass:
@@ -66,28 +96,22 @@ class WholePass:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._n_states = 0
 
-    def forward(self, states: list[Array] | None = None) -> Array:
-        """Return the features, starting from `states` (zero by default)."""
-        recurrent, pooling, batch, training, seed = self.job
-        y, states = recurrent._core.forward(batch.x, batch.batch_sizes, states, seed, training)
-        self._n_states = len(states)
-        return pooled(pooling, y, states, batch.batch_sizes, 2 if recurrent.bidirectional else 1)
+    def forward(self) -> Array:
+        """Return the features."""
+        recurrent, readout, batch, initial, training, seed = self.job
+        y, states = recurrent._core.forward(batch.x, batch.batch_sizes, initial, seed, training)
+        return readout.forward(y, states, batch.batch_sizes)
 
-    def backward(self, dfeatures: Array) -> None:
-        """Add the gradients of the recurrent parameters."""
-        recurrent, pooling, batch, _, _ = self.job
-        if pooling == "last":
-            recurrent._core.backward(None, _dstates(recurrent, dfeatures, self._n_states), False)
-        elif pooling == "mean":
-            recurrent._core.backward(core.mean_pool_backward(dfeatures, batch.batch_sizes), None, False)
-        else:
-            recurrent._core.backward(dfeatures, None, False)
+    def backward(self, dfeatures: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+        """Add the gradients of the recurrent parameters; return those of x and of the initial states."""
+        recurrent = self.job.recurrent
+        dy, dlast = self.job.readout.backward(dfeatures)
+        return recurrent._core.backward(dy, None if dlast is None else _dstates(recurrent, dlast), need_dx)
 
 
 class LastStepsPass:
-    """Pooling "last": gradients flow back through the last `steps` steps of each sequence.
+    """Readout "last": gradients flow back through the last `steps` steps of each sequence.
 
     What comes before only computes the state that they start from. A sequence of length n has max(n − steps, 0) steps
     of that, so in the packed layout their batch sizes are ``batch_sizes[steps:]`` and those of the rest
@@ -97,40 +121,49 @@ class LastStepsPass:
     def __init__(self, job: Job, steps: int) -> None:
         batch = job.batch
         first = np.maximum(batch.lengths - steps, 0)
-        self._head = _rows_from(batch, np.zeros_like(first), batch.batch_sizes[steps:])
-        tail = _rows_from(batch, first, batch.batch_sizes[:steps])
+        self._job = job
+        self._head_rows, self._head = _rows_from(batch, np.zeros_like(first), batch.batch_sizes[steps:])
+        self._tail_rows, tail = _rows_from(batch, first, batch.batch_sizes[:steps])
         self._whole = WholePass(job._replace(batch=tail))
 
     def forward(self) -> Array:
         """Return the features [B, width]."""
-        recurrent, _, tail, training, seed = self._whole.job
-        head = self._head
-        _, states = recurrent._core.forward(head.x, head.batch_sizes, None, seed + 1, training)
-        missing = len(tail.lengths) - len(head.lengths)  # sequences so short that the head has none of their steps
-        if missing:
-            states = [np.concatenate((s, np.zeros((len(s), missing, s.shape[2]), s.dtype)), axis=1) for s in states]
-        return self._whole.forward(states)
+        recurrent, _, batch, initial, training, seed = self._job
+        head, running = self._head, len(self._head.lengths)  # the others are too short to have a head
+        initial = recurrent._states.zeros(len(batch.lengths)) if initial is None else initial
+        starts = [np.ascontiguousarray(s[:, :running]) for s in initial]
+        _, states = recurrent._core.forward(head.x, head.batch_sizes, starts, seed + 1, training)
+        joined = [np.concatenate((s, i[:, running:]), axis=1) for s, i in zip(states, initial, strict=True)]
+        self._whole.job = self._whole.job._replace(states=joined)
+        return self._whole.forward()
 
-    def backward(self, dfeatures: Array) -> None:
-        """Add the gradients of the recurrent parameters."""
-        self._whole.backward(dfeatures)
+    def backward(self, dfeatures: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+        """Add the gradients of the recurrent parameters; those of x and the initial states are zero before the cut."""
+        dtail, dinitial = self._whole.backward(dfeatures, need_dx)
+        for state in dinitial:
+            state[:, : len(self._head.lengths)] = 0
+        if dtail is None:
+            return None, dinitial
+        dx = np.zeros((len(self._job.batch.x), dtail.shape[1]), dtail.dtype)
+        dx[self._tail_rows] = dtail
+        return dx, dinitial
 
 
-def _rows_from(batch: Batch, first: Array, batch_sizes: Array) -> Batch:
-    """Return the part of a packed batch that starts at step first[b] of each sequence."""
+def _rows_from(batch: Batch, first: Array, batch_sizes: Array) -> tuple[Array, Batch]:
+    """Return the part of a packed batch that starts at step first[b] of each sequence, and which rows these are."""
     n = int(batch_sizes.sum())
     ends = np.cumsum(batch_sizes)
     step = np.repeat(np.arange(len(batch_sizes)), batch_sizes)
     who = np.arange(n) - np.repeat(ends - batch_sizes, batch_sizes)
     row_of_step = np.cumsum(batch.batch_sizes) - batch.batch_sizes
-    x = batch.x[row_of_step[first[who] + step] + who]
+    rows = row_of_step[first[who] + step] + who
     running = int(batch_sizes[0])
     lengths = np.searchsorted(-batch_sizes, -np.arange(running), side="left").astype(np.int64)
-    return Batch(x, np.ascontiguousarray(batch_sizes), lengths, batch.order[:running])
+    return rows, Batch(batch.x[rows], np.ascontiguousarray(batch_sizes), lengths, batch.order[:running])
 
 
 class ChunkedPass:
-    """Pooling "mean" or none: gradients flow back to the start of each chunk of `steps` steps.
+    """Other readouts: gradients flow back to the start of each chunk of `steps` steps.
 
     The forward pass keeps the states between chunks; the backward pass takes the chunks from the last to the first and
     computes each of them again but the last.
@@ -148,26 +181,28 @@ class ChunkedPass:
         self._states: list[list[Array] | None] = []
 
     def forward(self) -> Array:
-        """Return the features [B, width], or [N, width] without pooling."""
+        """Return the features [B, width], or [N, width] of every step."""
         ys = []
-        states: Any = None
+        states: Any = self.job.states
         for i in range(len(self._chunks)):
             running = int(self._chunks[i][1][0])
             states = None if states is None else [np.ascontiguousarray(s[:, :running]) for s in states]
             self._states.append(states)
             y, states = self._run(i)
             ys.append(y)
-        return pooled(self.job.pooling, np.concatenate(ys), [], self.job.batch.batch_sizes, 1)
+        return self.job.readout.forward(np.concatenate(ys), [], self.job.batch.batch_sizes)
 
-    def backward(self, dfeatures: Array) -> None:
-        """Add the gradients of the recurrent parameters."""
-        batch = self.job.batch
-        dy = core.mean_pool_backward(dfeatures, batch.batch_sizes) if self.job.pooling == "mean" else dfeatures
-        last = len(self._chunks) - 1
+    def backward(self, dfeatures: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+        """Add the gradients of the recurrent parameters; return those of x and of the states before the first chunk."""
+        dy, _ = self.job.readout.backward(dfeatures)
+        assert dy is not None
+        last, dxs, dinitial = len(self._chunks) - 1, [], []
         for i in range(last, -1, -1):
             if i != last:
                 self._run(i)
-            self.job.recurrent._core.backward(dy[self._chunks[i][0]], None, False)
+            dx, dinitial = self.job.recurrent._core.backward(dy[self._chunks[i][0]], None, need_dx)
+            dxs.append(dx)
+        return (np.concatenate(dxs[::-1]) if need_dx else None), dinitial
 
     def _run(self, i: int) -> Any:
         rows, sizes = self._chunks[i]

@@ -159,6 +159,11 @@ class Recurrent(Parameterized):
         """Width of y: H, or P with a projection, twice that with both directions."""
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
+    @property
+    def state_size(self) -> int:
+        """Numbers that carry one sequence from step to step: all states of all layers and directions."""
+        return self._states.count * sum(self._states.widths.values())
+
     # ---- computing ----------------------------------------------------------------------------------------------
 
     def __call__(

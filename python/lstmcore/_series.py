@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.layers import RNN
-from lstmcore.model import Standardizer
 
 _SMALLEST_UNIT = 0.05  # of the training data's rms change: a series that stands still must not divide by zero
 _LARGEST_MEASURED = 1e150  # a larger change has no square

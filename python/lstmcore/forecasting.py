@@ -13,8 +13,9 @@ import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._series import Frame, FrameState, SeriesScaling, as_series
+from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
-from lstmcore.model import Model, Standardizer
+from lstmcore.model import Model
 from lstmcore.network import Network
 from lstmcore.sequences import Sequences
 
@@ -113,7 +114,7 @@ class ForecasterModel(Model):
 
     # ---- what users call ----
 
-    def predict(self, y: Any, steps: int | None = None, X: Any = None, X_future: Any = None) -> Array:  # type: ignore[override]
+    def predict(self, y: Any, steps: int | None = None, X: Any = None, X_future: Any = None) -> Array:
         """Forecast what follows a series.
 
         Parameters
@@ -152,7 +153,7 @@ class ForecasterModel(Model):
         """
         return self.session().advance(y, X)[:, 0]
 
-    def session(self, n_streams: int = 1) -> ForecasterSession:  # type: ignore[override]
+    def session(self, n_streams: int = 1) -> ForecasterSession:
         """Live series: `ForecasterSession.step` takes one observation of each and forecasts."""
         return ForecasterSession(self, n_streams)
 

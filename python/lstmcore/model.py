@@ -5,62 +5,23 @@ An estimator's ``fit`` makes one and keeps it as ``model_``; `lstmcore.load` rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._inputs import Inputs
 from lstmcore._isa import core
+from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.network import Network
-from lstmcore.sequences import as_sequences
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """(values − mean) / scale by column, in float64.
-
-    Attributes
-    ----------
-    mean, scale : ndarray [n] of float64
-        A constant column has scale 1.
-    """
-
-    mean: Array
-    scale: Array
-
-    @classmethod
-    def fit(cls, values: Array) -> Standardizer:
-        """Take mean and standard deviation of the columns of `values` [n_rows, n]."""
-        values = np.asarray(values, dtype=np.float64)
-        mean, scale = values.mean(axis=0), values.std(axis=0)
-        constant = scale <= 1e-12 * np.abs(mean)
-        return cls(mean, np.where(constant, 1.0, scale))
-
-    def apply(self, values: Array) -> Array:
-        """Standardize: [..., n] to float64 [..., n]."""
-        return np.asarray((values - self.mean) / self.scale)
-
-    def undo(self, values: Array) -> Array:
-        """Return standardized `values` [..., n] to their own units, float64."""
-        return np.asarray(values * self.scale + self.mean)
-
-    def to_config(self) -> dict[str, list[float]]:
-        """Lists for JSON, which keeps every bit of a float64."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, list[float]]) -> Standardizer:
-        """Read what `to_config` wrote."""
-        return cls(np.array(config["mean"], dtype=np.float64), np.array(config["scale"], dtype=np.float64))
+from lstmcore.sequences import Sequences, as_sequences
 
 
 class Model:
-    """Base of fitted models.
+    """Base of fitted models: a network, what comes around it, and files.
 
-    A kind of model gives: `kind`, `_finish` (network output → prediction), `_task_config` and `_from_task_config`
-    (its own entries of the file's JSON), and `_prepare` (raw rows → network rows) if it scales its inputs.
+    A kind of model gives `kind`, and `_task_config` and `_from_task_config`: its own entries of the file's JSON.
 
     Parameters
     ----------
@@ -77,32 +38,11 @@ class Model:
         network = self.network
         return f"{type(self).__name__}({network.recurrent!r}, pooling={network.pooling!r}, outputs={network.n_outputs})"
 
-    def predict(self, X: Any) -> Array:
-        """Predict for each sequence of `X` (3-D array, 2-D array, or list of 2-D arrays)."""
-        return self._finish(self.outputs(X))
-
-    def outputs(self, X: Any) -> Array:
-        """Return the network's outputs [n, n_outputs] for `X`."""
-        sequences = as_sequences(X, "X", self.network.n_features, self.network.dtype)
-        return self.network.predict(sequences.replace(self._prepare(sequences.values)))
-
-    def session(self, n_streams: int = 1) -> Session:
-        """Open live streams: `Session.step` advances each by one step."""
-        return Session(self, n_streams)
-
     def save(self, path: Any) -> None:
         """Write the model to one safetensors file; an existing file is replaced only by a complete one."""
         from lstmcore.model_file import save
 
         save(self, path)
-
-    def _prepare(self, rows: Array) -> Array:
-        """Raw rows [R, I] of the network's dtype to what the network sees."""
-        return rows
-
-    def _finish(self, outputs: Array) -> Array:
-        """Network outputs [n, n_outputs] to predictions."""
-        raise NotImplementedError
 
     def _task_config(self) -> dict[str, Any]:
         """JSON entries of this kind of model."""
@@ -114,52 +54,186 @@ class Model:
         raise NotImplementedError
 
 
-class ClassifierModel(Model):
+class SequenceModel(Model):
+    """Base of the models that answer for sequences. A kind of model gives `_finish`, from outputs to predictions.
+
+    Parameters
+    ----------
+    network : Network
+    inputs : Inputs
+        What happens to raw sequences before the network.
+    """
+
+    def __init__(self, network: Network, inputs: Inputs) -> None:
+        super().__init__(network)
+        self.inputs = inputs
+
+    def predict(self, X: Any, static: Any = None) -> Any:
+        """Predict for each sequence.
+
+        Parameters
+        ----------
+        X : array_like
+            A 3-D array, a 2-D array, a list of 2-D arrays, or `Sequences`; token numbers if the model has an embedding.
+        static : array_like [n, n_static], optional
+            Static features, if the model was fitted with them.
+        """
+        return self._finish(self.outputs(X, static))
+
+    def outputs(self, X: Any, static: Any = None) -> Array:
+        """Return the network's outputs [n, n_outputs] for `X`."""
+        return self.network.predict(self.prepare(as_sequences(X, "X", finite=False), static))
+
+    def prepare(self, sequences: Sequences, static: Any = None) -> Sequences:
+        """Return what the network sees of raw sequences; `static` in place of their own static features."""
+        if sequences.n_features != self.inputs.n_features:
+            raise ValueError(
+                f"X has {sequences.n_features} features a step, but the model expects {self.inputs.n_features}"
+            )
+        static = self.prepare_static(sequences.static if static is None else static, len(sequences))
+        rows = self.inputs.apply(sequences)
+        return Sequences(rows.values, rows.starts, rows.lengths, static)
+
+    def prepare_static(self, static: Any, n: int) -> Array | None:
+        """Return what the network sees of the static features of `n` sequences."""
+        n_static = self.network.n_static
+        if not n_static:
+            if static is not None:
+                raise ValueError(f"static must be None: the model was fitted without, got {np.shape(static)}")
+            return None
+        if static is None:
+            raise ValueError(f"static is needed: the model was fitted with {n_static} static feature(s), got None")
+        array = check.exact_shape(static, "static", (n, n_static), "[n_samples, n_static]")
+        return self.inputs.apply_static(np.asarray(array, dtype=np.float64))
+
+    def session(self, n_streams: int = 1, static: Any = None) -> Session:
+        """Open live streams: `Session.step` advances each by one step.
+
+        Parameters
+        ----------
+        n_streams : int, default=1
+        static : array_like [n_streams, n_static], optional
+            Static features of each stream, if the model was fitted with them.
+        """
+        return Session(self, n_streams, static)
+
+    def _finish(self, outputs: Array) -> Any:
+        """Network outputs [n, n_outputs] to predictions."""
+        raise NotImplementedError
+
+
+class ClassifierModel(SequenceModel):
     """A fitted classifier.
 
     Parameters
     ----------
     network : Network
         An output for each class.
+    inputs : Inputs
     classes : ndarray [n_classes]
         The labels.
+    multilabel : bool
+        Each class has a probability of its own, and predictions are indicator matrices.
     """
 
     kind = "classifier"
 
-    def __init__(self, network: Network, classes: Array) -> None:
-        super().__init__(network)
+    def __init__(self, network: Network, inputs: Inputs, classes: Array, multilabel: bool = False) -> None:
+        super().__init__(network, inputs)
+        self.classes, self.multilabel = classes, multilabel
+
+    def predict_proba(self, X: Any, static: Any = None) -> Array:
+        """Class probabilities [n, n_classes], in the order of `classes`."""
+        return self._probabilities(self.outputs(X, static))
+
+    def _probabilities(self, outputs: Array) -> Array:
+        if self.multilabel:
+            return np.asarray(0.5 + 0.5 * np.tanh(0.5 * outputs), dtype=outputs.dtype)
+        return core.softmax(outputs)
+
+    def _finish(self, outputs: Array) -> Array:
+        if self.multilabel:
+            return (outputs > 0).astype(np.int64)
+        return np.asarray(self.classes[outputs.argmax(axis=1)])
+
+    def _task_config(self) -> dict[str, Any]:
+        return {"inputs": self.inputs.to_config(), **_labels_config(self.classes), "multilabel": self.multilabel}
+
+    @classmethod
+    def _from_task_config(cls, network: Network, config: dict[str, Any]) -> ClassifierModel:
+        return cls(network, Inputs.from_config(config["inputs"]), _labels(config), config["multilabel"])
+
+
+class TaggerModel(SequenceModel):
+    """A fitted tagger: a label for every step.
+
+    Parameters
+    ----------
+    network : Network
+        An output for each class at every step.
+    inputs : Inputs
+    classes : ndarray [n_classes]
+        The labels.
+    """
+
+    kind = "tagger"
+
+    def __init__(self, network: Network, inputs: Inputs, classes: Array) -> None:
+        super().__init__(network, inputs)
         self.classes = classes
 
-    def predict_proba(self, X: Any) -> Array:
-        """Class probabilities [n, n_classes], in the order of `classes`."""
-        return core.softmax(self.outputs(X))
+    def predict(self, X: Any, static: Any = None) -> Any:
+        """Labels of every step: a list of arrays [n_timesteps], or one array [n, n_timesteps] if X is an array."""
+        return self._by_sequence(X, static, self._finish)
+
+    def predict_proba(self, X: Any, static: Any = None) -> Any:
+        """Class probabilities of every step, as `predict` with a last axis [n_classes]."""
+        return self._by_sequence(X, static, self._probabilities)
+
+    def _by_sequence(self, X: Any, static: Any, finish: Any) -> Any:
+        sequences = as_sequences(X, "X", finite=False)
+        rows = finish(self.network.predict(self.prepare(sequences, static)))
+        if isinstance(X, np.ndarray) and X.ndim > 1:
+            return rows.reshape(*X.shape[:2], *rows.shape[1:])
+        return sequences.split(rows)
+
+    def _probabilities(self, outputs: Array) -> Array:
+        return core.softmax(outputs)
 
     def _finish(self, outputs: Array) -> Array:
         return np.asarray(self.classes[outputs.argmax(axis=1)])
 
     def _task_config(self) -> dict[str, Any]:
-        if self.classes.dtype.kind not in "biufUO" or not all(
-            isinstance(label, (str, int, float, bool)) for label in self.classes.tolist()
-        ):
-            raise TypeError(
-                f"class labels must be strings, integers, floats or booleans to be saved, "
-                f"got {self.classes.dtype}: {self.classes[:3].tolist()!r}"
-            )
-        return {"classes": self.classes.tolist(), "dtype": self.classes.dtype.str}
+        return {"inputs": self.inputs.to_config(), **_labels_config(self.classes)}
 
     @classmethod
-    def _from_task_config(cls, network: Network, config: dict[str, Any]) -> ClassifierModel:
-        return cls(network, np.array(config["classes"], dtype=np.dtype(config["dtype"])))
+    def _from_task_config(cls, network: Network, config: dict[str, Any]) -> TaggerModel:
+        return cls(network, Inputs.from_config(config["inputs"]), _labels(config))
 
 
-class RegressorModel(Model):
+def _labels_config(classes: Array) -> dict[str, Any]:
+    """JSON entries of class labels."""
+    labels = classes.tolist()
+    if classes.dtype.kind not in "biufUO" or not all(isinstance(x, (str, int, float, bool)) for x in labels):
+        raise TypeError(
+            f"class labels must be strings, integers, floats or booleans to be saved, got {classes.dtype}: "
+            f"{labels[:3]!r}"
+        )
+    return {"classes": labels, "dtype": classes.dtype.str}
+
+
+def _labels(config: dict[str, Any]) -> Array:
+    return np.array(config["classes"], dtype=np.dtype(config["dtype"]))
+
+
+class RegressorModel(SequenceModel):
     """A fitted regressor.
 
     Parameters
     ----------
     network : Network
         An output for each target, or for each target and quantile.
+    inputs : Inputs
     scaler : Standardizer
         Gives predictions their units back, target by target.
     squeeze : bool
@@ -170,13 +244,15 @@ class RegressorModel(Model):
 
     kind = "regressor"
 
-    def __init__(self, network: Network, scaler: Standardizer, squeeze: bool, quantiles: list[float] | None) -> None:
-        super().__init__(network)
+    def __init__(
+        self, network: Network, inputs: Inputs, scaler: Standardizer, squeeze: bool, quantiles: list[float] | None
+    ) -> None:
+        super().__init__(network, inputs)
         self.scaler, self.squeeze, self.quantiles = scaler, squeeze, quantiles
 
-    def predict_quantiles(self, X: Any) -> Array:
+    def predict_quantiles(self, X: Any, static: Any = None) -> Array:
         """Quantiles [n, n_quantiles], or [n, n_targets, n_quantiles] if the targets had a column axis."""
-        return self._finish_quantiles(self.outputs(X))
+        return self._finish_quantiles(self.outputs(X, static))
 
     def _finish(self, outputs: Array) -> Array:
         if self.quantiles is None:
@@ -194,11 +270,13 @@ class RegressorModel(Model):
         return values[:, 0] if self.squeeze else values
 
     def _task_config(self) -> dict[str, Any]:
-        return {"scaler": self.scaler.to_config(), "squeeze": self.squeeze, "quantiles": self.quantiles}
+        config = {"scaler": self.scaler.to_config(), "squeeze": self.squeeze, "quantiles": self.quantiles}
+        return {"inputs": self.inputs.to_config(), **config}
 
     @classmethod
     def _from_task_config(cls, network: Network, config: dict[str, Any]) -> RegressorModel:
-        return cls(network, Standardizer.from_config(config["scaler"]), config["squeeze"], config["quantiles"])
+        inputs, scaler = Inputs.from_config(config["inputs"]), Standardizer.from_config(config["scaler"])
+        return cls(network, inputs, scaler, config["squeeze"], config["quantiles"])
 
 
 class Session:
@@ -208,29 +286,34 @@ class Session:
 
     Parameters
     ----------
-    model : Model
+    model : SequenceModel
         Not bidirectional.
     n_streams : int, default=1
         Streams that advance together.
+    static : array_like [n_streams, n_static], optional
+        Static features of each stream, if the model was fitted with them.
     """
 
-    def __init__(self, model: Model, n_streams: int = 1) -> None:
+    def __init__(self, model: SequenceModel, n_streams: int = 1, static: Any = None) -> None:
         self.model = model
-        self._network = model.network.session(n_streams)
-        self._shape = (self._network.n_streams, model.network.n_features)
+        n_streams = check.integer(n_streams, "n_streams")
+        self._network = model.network.session(n_streams, model.prepare_static(static, n_streams))
+        self._inputs = model.inputs.start(n_streams)
+        self._shape = (n_streams, model.inputs.patch_size * model.inputs.n_features)
 
-    def step(self, x: Any) -> Array:
+    def step(self, x: Any) -> Any:
         """Advance every stream by one step.
 
         Parameters
         ----------
         x : array_like [n_streams, n_features]
-            Finite numbers. A single stream takes [n_features] too, a single feature [n_streams].
+            One time point of each stream, or, with ``patch_size=p``, p of them: [n_streams, p * n_features], one after
+            the other. A single stream takes [n_features] too, a single feature [n_streams].
 
         Returns
         -------
         ndarray [n_streams, ...]
-            What ``model.predict`` gives.
+            What ``model.predict`` gives (a tagger's: for the latest step).
 
         Raises
         ------
@@ -240,10 +323,10 @@ class Session:
         return self.model._finish(self.outputs(x))
 
     def step_proba(self, x: Any) -> Array:
-        """Advance every stream of a classifier by one step; returns class probabilities [n_streams, n_classes]."""
-        if not isinstance(self.model, ClassifierModel):
+        """Advance every stream of a classifier or tagger by one step; returns probabilities [n_streams, n_classes]."""
+        if not isinstance(self.model, (ClassifierModel, TaggerModel)):
             raise TypeError(f"step_proba needs a classifier, this is a session of a {self.model.kind}")
-        return core.softmax(self.outputs(x))
+        return self.model._probabilities(self.outputs(x))
 
     def outputs(self, x: Any) -> Array:
         """Advance every stream by one step; returns the network's outputs [n_streams, n_outputs]."""
@@ -252,13 +335,20 @@ class Session:
             if array.size != self._shape[0] * self._shape[1] or (array.ndim > 1 and 1 not in self._shape):
                 raise ValueError(f"x must have shape {self._shape}, that is [n_streams, n_features], got {array.shape}")
             array = array.reshape(self._shape)
-        rows = check.contiguous(array, self.model.network.dtype)
-        check.finite(rows, "x", array)
-        return self._network.step(self.model._prepare(rows))
+        rows, self._inputs = self.model.inputs.step(array, self._inputs)
+        return self._network.step(rows)
 
-    def reset(self, streams: Any = None) -> None:
-        """Start streams anew: those of an index, slice or mask; default: all."""
-        self._network.reset(streams)
+    def reset(self, streams: Any = None, static: Any = None) -> None:
+        """Start streams anew: those of an index, slice or mask; default: all.
+
+        `static` [as many streams, n_static] gives them other static features.
+        """
+        everyone = np.arange(self._shape[0])
+        chosen = np.atleast_1d(everyone[slice(None) if streams is None else streams])
+        fresh = self.model.inputs.start(len(chosen))
+        self._network.reset(chosen, None if static is None else self.model.prepare_static(static, len(chosen)))
+        for mine, new in zip(self._inputs, fresh, strict=True):
+            mine[chosen] = new
 
     @property
     def states(self) -> list[Array]:

@@ -10,12 +10,15 @@ import numpy as np
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._parameters import Parameterized
-from lstmcore._passes import Job, Pass, make_pass, pooled
+from lstmcore._passes import Job, Pass, Readout, make_pass
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
+from lstmcore.embedding import Embedding
+from lstmcore.pooling import POOLINGS as _OVER_TIME
+from lstmcore.pooling import Pooling
 from lstmcore.sequences import Batch, Sequences
 
-POOLINGS = ("last", "mean")
+POOLINGS = ("last", *_OVER_TIME)
 _PREDICT_ROWS = 1 << 15  # of one inference batch: enough for the kernels and all threads, small enough for the caches
 
 
@@ -109,41 +112,68 @@ class Network(Parameterized):
     Parameters
     ----------
     recurrent : lstmcore.layers.Recurrent
-        `LSTM`, `GRU`, `RNN` or any cell of `from_cell`. It moves into this network's vectors.
-    pooling : {"last", "mean"} or None
-        What the head sees: the last hidden state of the top layer (of both directions, joined), the mean of its outputs
-        over the steps, or, with None, every step.
+        `LSTM`, `GRU`, `RNN` or any cell of `from_cell`. It moves into this network's vectors, as the other layers do.
+    pooling : {"last", "mean", "max", "attention"}, Pooling or None
+        What the head sees: the last hidden state of the top layer (of both directions, joined), a pooling of its
+        outputs over the steps, or, with None, every step.
     dense : Dense
         Takes ``recurrent.output_size`` features.
+    embedding : Embedding, optional
+        Stands before the recurrent layers: the rows of a batch are then token numbers [N, 1].
+    initial : Dense, optional
+        Gives the initial states of all layers from the static features of a sequence, with ``recurrent.state_size``
+        outputs: the states one after another, each [layers · directions, width].
 
     Attributes
     ----------
     flat_parameters, flat_gradients : ndarray [n_parameters]
-        Of both layers; call `parameters_changed` after writing to the parameters.
+        Of all layers; call `parameters_changed` after writing to the parameters.
     parameters, gradients : dict of str to ndarray
         Views of them, named "recurrent.weight_ih_l0" … "dense.bias".
+    pooling : str or None
+        Which pooling.
     """
 
-    def __init__(self, recurrent: Recurrent, pooling: str | None, dense: Dense) -> None:
+    def __init__(
+        self,
+        recurrent: Recurrent,
+        pooling: str | Pooling | None,
+        dense: Dense,
+        *,
+        embedding: Embedding | None = None,
+        initial: Dense | None = None,
+    ) -> None:
+        self.pooling = pooling.kind if isinstance(pooling, Pooling) else pooling
         if pooling is not None:
-            check.choice(pooling, "pooling", POOLINGS)
-        if dense.in_features != recurrent.output_size:
-            raise ValueError(
-                f"dense must take {recurrent.output_size} features, the width of recurrent; "
-                f"its in_features is {dense.in_features}"
-            )
-        if dense.dtype != recurrent.dtype:
-            raise ValueError(f"dense must be {recurrent.dtype} as recurrent is, got {dense.dtype}")
-        self.recurrent, self.pooling, self.dense = recurrent, pooling, dense
+            check.choice(self.pooling, "pooling", POOLINGS)
+        if self.pooling in _OVER_TIME and not isinstance(pooling, Pooling):
+            pooling = Pooling(str(pooling), recurrent.output_size, dtype=recurrent.dtype)
+        layers = {
+            "embedding": embedding,
+            "initial": initial,
+            "recurrent": recurrent,
+            "pooling": pooling,
+            "dense": dense,
+        }
+        self.layers = {name: layer for name, layer in layers.items() if isinstance(layer, Parameterized)}
+        _check_widths(self.layers)
+        self.recurrent, self.dense, self.embedding, self.initial = recurrent, dense, embedding, initial
         self.dtype = dense.dtype
-        self._core = _Layers(recurrent=recurrent, dense=dense)
+        directions = 2 if recurrent.bidirectional else 1
+        self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, directions)
+        self._core = _Layers(**self.layers)
         self._pass: Pass | None = None  # the last forward, until its backward
         self._own_parameters()
 
     @property
     def n_features(self) -> int:
-        """Features of a step."""
-        return self.recurrent.input_size
+        """Features of a step: one, its token, where there is an embedding."""
+        return 1 if self.embedding is not None else self.recurrent.input_size
+
+    @property
+    def n_static(self) -> int:
+        """Static features of a sequence."""
+        return 0 if self.initial is None else self.initial.in_features
 
     @property
     def n_outputs(self) -> int:
@@ -169,8 +199,13 @@ class Network(Parameterized):
         ndarray [B, n_outputs], or [N, n_outputs] of the packed rows with pooling None
         """
         self._pass = None
-        done = make_pass(Job(self.recurrent, self.pooling, batch, training, seed), tbptt_steps)
-        output = self.dense._core.forward(done.forward())
+        states = None
+        if self.embedding is not None:
+            batch = batch._replace(x=self.embedding.forward(batch.x))
+        if self.initial is not None:
+            states = self._split_states(self.initial.forward(batch.static))
+        done = make_pass(Job(self.recurrent, self._readout, batch, states, training, seed), tbptt_steps)
+        output = self.dense.forward(done.forward())
         self._pass = done
         return output
 
@@ -179,13 +214,21 @@ class Network(Parameterized):
         if self._pass is None:
             raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
         done, self._pass = self._pass, None
-        done.backward(self.dense._core.backward(doutput, True))
+        dfeatures = self.dense.backward(doutput)
+        assert dfeatures is not None
+        trains_embedding = self.embedding is not None and self.embedding.trainable
+        dx, dstates = done.backward(dfeatures, trains_embedding)
+        if self.initial is not None:
+            self.initial.backward(_join_states(dstates), need_dx=False)
+        if self.embedding is not None and dx is not None:
+            self.embedding.backward(dx)
 
     def infer(self, batch: Batch) -> Array:
         """Compute the outputs of a batch as `forward` without training does, keeping nothing."""
-        y, states = self.recurrent._core.infer(batch.x, batch.batch_sizes, None, self.pooling != "last")
-        directions = 2 if self.recurrent.bidirectional else 1
-        return self.dense._core.infer(pooled(self.pooling, y, states, batch.batch_sizes, directions))
+        x = batch.x if self.embedding is None else self.embedding(batch.x)
+        states = self.initial_states(batch.static)
+        y, states = self.recurrent._core.infer(x, batch.batch_sizes, states, self._readout.wants_y)
+        return self.dense(self._readout.infer(y, states, batch.batch_sizes))
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of sequences, in batches of similar lengths.
@@ -207,13 +250,57 @@ class Network(Parameterized):
                 core.unpack_sequences(self.infer(batch), starts, batch.order, batch.batch_sizes, outputs)
         return outputs
 
-    def session(self, n_streams: int = 1) -> NetworkSession:
+    def session(self, n_streams: int = 1, static: Array | None = None) -> NetworkSession:
         """Live states of `n_streams` sequences, advanced one step at a time."""
-        return NetworkSession(self, n_streams)
+        return NetworkSession(self, n_streams, static)
+
+    def initial_states(self, static: Array | None) -> list[Array] | None:
+        """States [layers · directions, B, width] before the first step, from static features [B, n_static]."""
+        return None if self.initial is None else self._split_states(self.initial(static))
+
+    def _split_states(self, flat: Array) -> list[Array]:
+        layout, states, begin = self.recurrent._states, [], 0
+        for width in layout.widths.values():
+            part = flat[:, begin : begin + layout.count * width].reshape(len(flat), layout.count, width)
+            states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
+            begin += layout.count * width
+        return states
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as the layers, which carry the parameters."""
-        return Network, (self.recurrent, self.pooling, self.dense)
+        return _from_layers, (self.layers, self.pooling)
+
+
+def _from_layers(layers: dict[str, Any], pooling: str | None) -> Network:
+    return Network(**{"pooling": pooling, **layers})
+
+
+def _join_states(states: list[Array]) -> Array:
+    """States [layers · directions, B, width] to [B, state_size], the inverse of `Network._split_states`."""
+    return np.concatenate([state.swapaxes(0, 1).reshape(state.shape[1], -1) for state in states], axis=1)
+
+
+def _check_widths(layers: dict[str, Any]) -> None:
+    """Raise ValueError unless each layer takes what the one before it gives, all in one dtype."""
+    recurrent, dense = layers["recurrent"], layers["dense"]
+    if dense.in_features != recurrent.output_size:
+        raise ValueError(
+            f"dense must take {recurrent.output_size} features, the width of recurrent; "
+            f"its in_features is {dense.in_features}"
+        )
+    if "embedding" in layers and layers["embedding"].dim != recurrent.input_size:
+        raise ValueError(
+            f"embedding must give {recurrent.input_size} features, the input_size of recurrent; "
+            f"its dim is {layers['embedding'].dim}"
+        )
+    if "initial" in layers and layers["initial"].out_features != recurrent.state_size:
+        raise ValueError(
+            f"initial must give {recurrent.state_size} features, the state_size of recurrent; "
+            f"its out_features is {layers['initial'].out_features}"
+        )
+    for name, layer in layers.items():
+        if layer.dtype != recurrent.dtype:
+            raise ValueError(f"{name} must be {recurrent.dtype} as recurrent is, got {layer.dtype}")
 
 
 class NetworkSession:
@@ -225,6 +312,8 @@ class NetworkSession:
         Not bidirectional.
     n_streams : int, default=1
         Sequences that advance together.
+    static : ndarray [n_streams, n_static], optional
+        Static features of each stream, if the network takes some; see `reset` to change them.
 
     Attributes
     ----------
@@ -232,7 +321,7 @@ class NetworkSession:
         Steps of each stream since it was reset.
     """
 
-    def __init__(self, network: Network, n_streams: int = 1) -> None:
+    def __init__(self, network: Network, n_streams: int = 1, static: Array | None = None) -> None:
         recurrent = network.recurrent
         if recurrent.bidirectional:
             raise ValueError(
@@ -240,21 +329,31 @@ class NetworkSession:
             )
         self.network = network
         self.n_streams = check.integer(n_streams, "n_streams")
+        self._embed = None if network.embedding is None else network.embedding._core.infer
         self._step, self._dense = recurrent._core.step, network.dense._core.infer
-        self._mean = network.pooling == "mean"
+        self._pooling = network._readout.pooling
+        self._static = static
         self.reset()
 
-    def reset(self, streams: Any = None) -> None:
-        """Start streams anew: those of an index, slice or mask; default: all."""
-        dtype = self.network.dtype
-        if streams is None:
-            self._states: list[Array] = self.network.recurrent._states.zeros(self.n_streams)
-            self._sum = np.zeros((self.n_streams, self.network.recurrent.output_size), dtype)
+    def reset(self, streams: Any = None, static: Array | None = None) -> None:
+        """Start streams anew: those of an index, slice or mask; default: all.
+
+        `static` [as many streams, n_static] gives them other static features.
+        """
+        streams = slice(None) if streams is None else streams
+        if static is not None:
+            assert self._static is not None
+            self._static[streams] = static
+        fresh = self.network.initial_states(self._static) or self.network.recurrent._states.zeros(self.n_streams)
+        if not hasattr(self, "_states"):
+            width = 0 if self._pooling is None else self._pooling.state_width
+            self._states: list[Array] = fresh
+            self._pooled = np.zeros((self.n_streams, width), self.network.dtype)
             self.n_steps = np.zeros(self.n_streams, np.int64)
             return
-        for state in self._states:
-            state[:, streams] = 0
-        self._sum[streams] = 0
+        for state, new in zip(self._states, fresh, strict=True):
+            state[:, streams] = new[:, streams]
+        self._pooled[streams] = 0
         self.n_steps[streams] = 0
 
     @property
@@ -273,9 +372,10 @@ class NetworkSession:
 
     def step(self, x: Array) -> Array:
         """Advance by one step x [n_streams, I], contiguous, of the network's dtype; return [n_streams, n_outputs]."""
+        if self._embed is not None:
+            x = self._embed(x)
         y, self._states = self._step(x, self._states)
         self.n_steps += 1
-        if self._mean:
-            self._sum += y
-            y = self._sum / self.n_steps[:, None].astype(y.dtype)
+        if self._pooling is not None:
+            y = self._pooling.step(y, self._pooled)
         return self._dense(y)

@@ -25,12 +25,15 @@ class Batch(NamedTuple):
         Number of steps of each sequence, longest first.
     order : ndarray [B] of int64
         Which row of the data each sequence came from: ``targets[batch.order]`` are the targets of the batch.
+    static : ndarray [B, n_static] or None
+        Static features of each sequence.
     """
 
     x: np.ndarray
     batch_sizes: np.ndarray
     lengths: np.ndarray
     order: np.ndarray
+    static: np.ndarray | None = None
 
 
 class Sequences:
@@ -45,6 +48,8 @@ class Sequences:
         Rows of all sequences.
     starts, lengths : array_like [n] of int
         First row and number of rows of each sequence.
+    static : ndarray [n, n_static], optional
+        Features that belong to a sequence as a whole.
 
     Raises
     ------
@@ -52,10 +57,10 @@ class Sequences:
         If a sequence is empty or reaches outside of `values`; the message names it.
     """
 
-    __slots__ = ("lengths", "starts", "values")
+    __slots__ = ("lengths", "starts", "static", "values")
 
-    def __init__(self, values: np.ndarray, starts: Any, lengths: Any) -> None:
-        self.values = values
+    def __init__(self, values: np.ndarray, starts: Any, lengths: Any, static: np.ndarray | None = None) -> None:
+        self.values, self.static = values, static
         self.starts = np.ascontiguousarray(starts, dtype=np.int64)
         self.lengths = np.ascontiguousarray(lengths, dtype=np.int64)
         if values.ndim != 2:
@@ -71,6 +76,8 @@ class Sequences:
                 f"sequence {i} (start {self.starts[i]}, length {self.lengths[i]}) "
                 f"must hold at least one of the {len(values)} rows and no other"
             )
+        if static is not None and (static.ndim != 2 or len(static) != len(self.starts)):
+            raise ValueError(f"static must have shape [{len(self.starts)}, n_static], got {static.shape}")
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -86,15 +93,36 @@ class Sequences:
 
     def replace(self, values: np.ndarray) -> Sequences:
         """Return the same sequences over other values, row for row."""
-        return self if values is self.values else Sequences(values, self.starts, self.lengths)
+        return self if values is self.values else Sequences(values, self.starts, self.lengths, self.static)
 
     def take(self, indices: Any) -> Sequences:
         """Some of the sequences, sharing the values."""
-        return Sequences(self.values, self.starts[indices], self.lengths[indices])
+        static = None if self.static is None else self.static[indices]
+        return Sequences(self.values, self.starts[indices], self.lengths[indices], static)
+
+    def joined(self) -> Sequences:
+        """Return the same sequences one after another: each row of `values` belongs to one step of one sequence."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        if ends[-1] == len(self.values) and np.array_equal(starts, self.starts):
+            return self
+        rows = np.arange(ends[-1]) + np.repeat(self.starts - starts, self.lengths)
+        return Sequences(self.values[rows], starts, self.lengths, self.static)
+
+    def split(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Cut an array of rows, sequence after sequence, into one array for each sequence."""
+        return np.split(rows, np.cumsum(self.lengths)[:-1])
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Pack the sequences `indices` [B] into one batch."""
-        return Batch(*core.pack_sequences(self.values, self.starts, self.lengths, indices))
+        x, batch_sizes, lengths, order = core.pack_sequences(self.values, self.starts, self.lengths, indices)
+        return Batch(x, batch_sizes, lengths, order, None if self.static is None else self.static[order])
+
+    def rows(self, batch: Batch) -> np.ndarray:
+        """Which row of `values` each row of a batch is: ``row_targets[sequences.rows(batch)]`` are its targets."""
+        sizes = batch.batch_sizes
+        who = np.arange(len(batch.x)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return self.starts[batch.order[who]] + np.repeat(np.arange(len(sizes)), sizes)
 
     def minibatches(self, batch_size: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
         """Split the sequences into batches that hold similar lengths.
@@ -132,7 +160,9 @@ def _split(indices: np.ndarray, size: int) -> list[np.ndarray]:
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
-def as_sequences(X: Any, name: str = "X", n_features: int | None = None, dtype: Any = np.float32) -> Sequences:
+def as_sequences(
+    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = None, finite: bool = True
+) -> Sequences:
     """Read what users have as `Sequences`.
 
     Parameters
@@ -144,13 +174,15 @@ def as_sequences(X: Any, name: str = "X", n_features: int | None = None, dtype: 
         What messages call it.
     n_features : int, optional
         The number of features that a fitted model needs.
-    dtype : dtype
-        float32 or float64.
+    dtype : dtype, optional
+        float32 or float64. None: float32 stays as it is, anything else becomes float64.
+    finite : bool, default=True
+        Refuse NaN and infinity.
 
     Returns
     -------
     Sequences
-        At least one sequence, finite values.
+        At least one sequence.
 
     Raises
     ------
@@ -160,15 +192,22 @@ def as_sequences(X: Any, name: str = "X", n_features: int | None = None, dtype: 
         If `X` holds no sequence, a sequence of length 0, another number of features, or NaN or infinity;
         the message names the sequence, step and feature.
     """
-    sequences = X if isinstance(X, Sequences) else _read(X, name, np.dtype(dtype))
-    sequences = sequences.replace(check.contiguous(sequences.values, np.dtype(dtype)))
+    dtype = None if dtype is None else np.dtype(dtype)
+    sequences = X if isinstance(X, Sequences) else _read(X, name, dtype)
+    sequences = sequences.replace(check.contiguous(sequences.values, dtype or _float_of(sequences.values)))
     if n_features is not None and sequences.n_features != n_features:
         raise ValueError(f"{name} has {sequences.n_features} features a step, but the model expects {n_features}")
-    check_finite(sequences, name)
+    if finite:
+        check_finite(sequences, name)
     return sequences
 
 
-def _read(X: Any, name: str, dtype: np.dtype) -> Sequences:
+def _float_of(array: np.ndarray) -> np.dtype:
+    """The type that keeps an array's numbers as they are."""
+    return np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+
+
+def _read(X: Any, name: str, dtype: np.dtype | None) -> Sequences:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(f"{name} is sparse ({type(X).__name__}); dense data is required, use {name}.toarray()")
     if isinstance(X, (dict, set)) or X is None or np.isscalar(X):
@@ -197,7 +236,7 @@ def _read(X: Any, name: str, dtype: np.dtype) -> Sequences:
     return Sequences(array.reshape(n * n_steps, -1), np.arange(n) * n_steps, np.full(n, n_steps))
 
 
-def _read_list(rows: Any, name: str, dtype: np.dtype) -> Sequences:
+def _read_list(rows: Any, name: str, dtype: np.dtype | None) -> Sequences:
     """Join a list of 1-D or 2-D arrays of different lengths."""
     parts: list[np.ndarray] = []
     for i, row in enumerate(rows):
@@ -222,14 +261,14 @@ def _read_list(rows: Any, name: str, dtype: np.dtype) -> Sequences:
     return Sequences(np.concatenate(parts), np.cumsum(lengths) - lengths, lengths)
 
 
-def _as_float(array: Any, name: str, dtype: np.dtype) -> np.ndarray:
+def _as_float(array: Any, name: str, dtype: np.dtype | None) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array: fill the masked values first, for instance with {name}.filled(0)")
     try:
         array = np.asarray(array)
         if array.dtype.kind in "cMm":
             raise ValueError("Complex data not supported" if array.dtype.kind == "c" else "dates are no numbers")
-        return check.contiguous(array, dtype)
+        return check.contiguous(array, dtype or _float_of(array))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must hold real numbers: {error}") from error
 

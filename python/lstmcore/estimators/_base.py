@@ -1,36 +1,39 @@
-"""What all estimators share: options, their checks, and the way from ``fit`` to the trainer."""
+"""What all estimators share: the way from the options and the user's data to the trainer."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from lstmcore import _validation as check
-from lstmcore._isa import core
+from lstmcore._inputs import Inputs
+from lstmcore._samples import Samples
 from lstmcore._validation import Array
+from lstmcore.embedding import Embedding
+from lstmcore.estimators._options import CELL_ALIASES, NetworkOptions, TrainingOptions
 from lstmcore.layers import from_cell
 from lstmcore.losses import Loss
-from lstmcore.model import Model
+from lstmcore.model import Model, SequenceModel
 from lstmcore.network import POOLINGS, Dense, Network
+from lstmcore.pooling import Pooling
 from lstmcore.sequences import Sequences, as_sequences
-from lstmcore.training import History, Trainer, TrainingConfig
-
-_CELL_ALIASES = {"rnn": "rnn_tanh"}
+from lstmcore.training import Trainer
 
 
-class RNNEstimator(BaseEstimator):
-    """Base of the estimators. Subclasses list their options as explicit keywords and set `model_` in ``fit``.
+@dataclass(kw_only=True, eq=False, repr=False)
+class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
+    """Base of the estimators: dataclasses whose fields are their options, and whose ``fit`` sets `model_`.
 
     `model_` (a `lstmcore.model.Model`) predicts, streams and saves; the estimator delegates to it.
     """
 
-    model_: Model
-
-    # ---- what users call ----
+    model_: Model = field(init=False)
 
     def save(self, path: Any) -> None:
         """Write the fitted model to one safetensors file that `lstmcore.load` reads.
@@ -42,12 +45,6 @@ class RNNEstimator(BaseEstimator):
         """
         self._fitted_model().save(path)
 
-    def session(self, n_streams: int = 1) -> Any:
-        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
-        return self._fitted_model().session(n_streams)
-
-    # ---- from options to parts ----
-
     def _fitted_model(self) -> Model:
         """Return `model_`, or raise NotFittedError."""
         model = getattr(self, "model_", None)
@@ -56,21 +53,9 @@ class RNNEstimator(BaseEstimator):
         return model
 
     def _check_options(self) -> None:
-        """Check every option that the estimators share; ValueError or TypeError names it and quotes its value."""
-        names = [cell["name"] for cell in core.cells()]
-        check.choice(self.cell, "cell", [*names, *_CELL_ALIASES])
-        check.integer(self.hidden_size, "hidden_size")
-        check.integer(self.num_layers, "num_layers")
-        check.flag(self.bidirectional, "bidirectional")
-        check.fraction(self.dropout, "dropout")
-        if self.pooling is not None:  # an estimator with an output for each step has none
-            check.choice(self.pooling, "pooling", POOLINGS)
-        check.flag(self.early_stopping, "early_stopping")
-        if not 0 < check.real(self.validation_fraction, "validation_fraction") < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}")
-        self._training_config(Loss())
-        if self.bidirectional and getattr(self, "tbptt_steps", None) is not None:
-            raise ValueError(f"tbptt_steps must be None with bidirectional=True, got {self.tbptt_steps!r}")
+        """Check every option; ValueError or TypeError names it and quotes its value."""
+        NetworkOptions._check_options(self)
+        TrainingOptions._check_options(self)
 
     def _generator(self) -> np.random.Generator:
         """Random generator from `random_state` (None, int, RandomState or Generator)."""
@@ -78,110 +63,346 @@ class RNNEstimator(BaseEstimator):
             return self.random_state
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1, size=4))
 
-    def _build_network(self, n_features: int, n_outputs: int, rng: np.random.Generator) -> Network:
-        """Make the network of `cell`, `hidden_size`, `num_layers`, `bidirectional`, `dropout`, `pooling`."""
-        cell = str(_CELL_ALIASES.get(self.cell, self.cell))
-        recurrent = from_cell(
-            cell,
-            n_features,
-            self.hidden_size,
-            num_layers=self.num_layers,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-            seed=rng,
-        )
-        return Network(recurrent, self.pooling, Dense(recurrent.output_size, n_outputs, seed=rng))
-
-    def _training_config(self, loss: Loss) -> TrainingConfig:
-        """Return the options of training with `loss`."""
-        return TrainingConfig(
-            loss=loss,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            l1=self.l1,
-            clip_norm=self.clip_norm,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            tbptt_steps=getattr(self, "tbptt_steps", None),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            verbose=self.verbose,
-        )
-
-
-class SequenceEstimator(RNNEstimator):
-    """Base of the estimators that answer once a sequence: ``fit → _train → Trainer.fit``.
-
-    Subclasses make the model, encode targets as the loss takes them, and give `_loss` and `_score`.
-    """
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
-    def _read(self, X: Any, y: Any) -> Sequences:
-        """Check options and sequences of a ``fit``, and set `n_features_in_`."""
-        self._check_options()
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        sequences = as_sequences(X)
-        shape = np.asarray(y).shape
-        if not shape or shape[0] != len(sequences):
-            found = f"has {shape[0]}" if shape else f"is {y!r}"
-            raise ValueError(
-                f"X and y must be of the same length: Found input variables with inconsistent numbers of samples: "
-                f"X has {len(sequences)}, y {found}"
-            )
-        self._n_timesteps = _columns(X)
-        self.n_features_in_ = sequences.n_features if self._n_timesteps is None else self._n_timesteps
-        return sequences
-
-    def _sequences(self, X: Any) -> Sequences:
-        """Check sequences to predict against those of ``fit``."""
-        model = self._fitted_model()
-        columns = _columns(X)
-        if columns is not None and self._n_timesteps is not None and columns != self._n_timesteps:
-            raise ValueError(
-                f"X has {columns} features, but {type(self).__name__} is expecting {self._n_timesteps} features as "
-                f"input. The columns of a 2-D X are time steps: pass a 3-D array or a list for other lengths"
-            )
-        return as_sequences(X, "X", model.network.n_features, model.network.dtype)
-
-    def _begin(self, model: Model, rng: np.random.Generator) -> None:
-        """Make `model` the fitted one and prepare its training."""
-        self.model_ = model
-        self._trainer = Trainer(model.network, self._training_config(self._loss()), rng)
-
-    def _train(
-        self, sequences: Sequences, targets: Array, max_epochs: int | None = None, hold_out: bool = False
-    ) -> None:
-        """Train on encoded targets, some of them held out for early stopping."""
-        trainer, validation = self._trainer, None
-        if hold_out:
-            train, held_out = self._split(targets, trainer.rng)
-            validation = sequences.take(held_out), targets[held_out]
-            trainer.config.score = self._score
-            sequences, targets = sequences.take(train), targets[train]
-        try:
-            trainer.fit(sequences, targets, validation=validation, max_epochs=max_epochs)
-        finally:
-            trainer.config.score = None
-            self._report(trainer.history)
-
-    def _report(self, history: History) -> None:
+    def _report(self, trainer: Trainer) -> None:
         """Copy what happened into the fitted attributes."""
+        history = trainer.history
+        self.history_ = history.columns()
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_curve or None
         self.validation_scores_ = history.validation_scores or None
         self.n_iter_ = len(history.loss_curve)
         self.best_epoch_ = history.best_epoch
 
-    def _split(self, targets: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceEstimator(RNNEstimator):
+    """Base of the estimators that learn from many sequences: ``fit → _start, _train → Trainer.fit``.
+
+    Subclasses give `_read_targets`, `_new_model`, `_encode`, `_loss` and `_score`.
+
+    Parameters
+    ----------
+    bidirectional : bool, default=False
+        Read each sequence from both ends.
+    standardize : bool, default=True
+        Bring each feature to mean zero and variance one, as in the training data.
+    missing : {"error", "mask"}, default="error"
+        "mask": NaN is a missing value; the network sees the last observed value, whether it is observed, and how long
+        ago it was (GRU-Simple of Che et al. 2018).
+    embedding_dim : int or None, default=None
+        X holds token numbers 0, 1, 2 …, and each token gets a vector of this width, which is learnt.
+    embedding_vectors : array_like [n_tokens, width] or None, default=None
+        Vectors that the tokens start with.
+    freeze_embedding : bool, default=False
+        Leave the vectors as they are given.
+    n_tokens : int or None, default=None
+        How many tokens there are. None: as many as there are vectors, or one more than the largest number in ``fit``.
+    tbptt_steps : int or None, default=None
+        Truncated back-propagation: how many steps gradients flow back. With pooling "last" through the last so many
+        steps of each sequence; else to the start of each chunk of so many steps, while the state is carried on. None:
+        through all.
+    """
+
+    bidirectional: bool = False
+    standardize: bool = True
+    missing: str = "error"
+    embedding_dim: int | None = None
+    embedding_vectors: Any = None
+    freeze_embedding: bool = False
+    n_tokens: int | None = None
+    tbptt_steps: int | None = None
+    model_: SequenceModel = field(init=False)
+
+    def session(self, n_streams: int = 1, static: Any = None) -> Any:
+        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        return self._fitted_model().session(n_streams, static)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        static: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        static_val: Any = None,
+        resume_from: Any = None,
+    ) -> Any:
+        """Train, from scratch unless `warm_start` is set.
+
+        Parameters
+        ----------
+        X : array_like
+            A 3-D array (n_samples, n_timesteps, n_features); a 2-D array (n_samples, n_timesteps) of one feature; a
+            list of n_samples 2-D arrays (n_timesteps, n_features) of different lengths; or `Sequences`. Token numbers
+            in place of features with an embedding: a 2-D array, or a list of 1-D arrays.
+        y : array_like
+            Targets, see the class.
+        sample_weight : array_like [n_samples], optional
+            Weigh the sequences in the loss: a weight of 2 is a sequence that comes twice.
+        static : array_like [n_samples, n_static], optional
+            Features of a sequence as a whole. A dense layer makes the initial states of them.
+        X_val, y_val, static_val : array_like, optional
+            Validation data, measured after each epoch; the parameters of the best epoch are kept.
+        resume_from : path, optional
+            A file that `lstmcore.callbacks.Checkpoint` wrote: training goes on from there, to the same bits as if it
+            had not been interrupted, given the same data and options.
+
+        Returns
+        -------
+        estimator
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an option or argument is not as described; the message names it and quotes the value.
+        lstmcore.training.TrainingDiverged
+            If the loss stops being a number. The last good parameters are kept.
+        """
+        self._check_options()
+        sequences = self._read(X, "X", static)
+        raw = self._read_targets(y, sequences)
+        weights = self._read_weights(sample_weight, sequences)
+        if not (self.warm_start and hasattr(self, "model_")):
+            self._set_features(X, sequences)
+            self._start(sequences, raw, weights)
+        self._check_features(X, sequences)
+        data = self._prepared(sequences, raw, weights)
+        validation = None
+        if X_val is not None or y_val is not None:
+            held_out = self._read(X_val, "X_val", static_val)
+            self._check_features(X_val, held_out)
+            validation = self._prepared(held_out, self._read_targets(y_val, held_out, "y_val"), None)
+        elif self.early_stopping:
+            train, rest = self._split(data, self._split_generator(resume_from))
+            data, validation = data.take(train), data.take(rest)
+        self._train(data, validation, resume_from=resume_from)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, static: Any) -> None:
+        """Train one more epoch; `_start` must have been called, or is called with this data."""
+        sequences = self._read(X, "X", static)
+        raw = self._read_targets(y, sequences)
+        weights = self._read_weights(sample_weight, sequences)
+        if not hasattr(self, "model_"):
+            self._check_options()
+            self._set_features(X, sequences)
+            self._start(sequences, raw, weights)
+        self._check_features(X, sequences)
+        self._train(self._prepared(sequences, raw, weights), None, max_epochs=1)
+
+    # ---- what subclasses give ----
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        """Check the user's targets: an array whose first axis is that of the sequences."""
+        raise NotImplementedError
+
+    def _new_model(self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator) -> Any:
+        """Make an untrained model for these sequences and targets; see `_parts`."""
+        raise NotImplementedError
+
+    def _encode(self, raw: Array) -> Array:
+        """Targets as the loss takes them."""
+        raise NotImplementedError
+
+    def _class_weights(self, raw: Array) -> Array | None:
+        """Weights of the sequences by their classes."""
+        return None
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        raise NotImplementedError
+
+    # ---- reading ----
+
+    def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
+        """Read sequences with their static features; whether values are finite is for `Inputs` to say."""
+        sequences = as_sequences(X, name, finite=False)
+        if static is None:
+            return sequences
+        label = name.replace("X", "static")
+        rows = np.asarray(check.shaped(static, label, "[n_samples, n_static]"), dtype=np.float64)
+        if len(rows) != len(sequences):
+            raise ValueError(
+                f"{label} must have {len(sequences)} rows, one for each sequence of {name}, got {len(rows)}"
+            )
+        check.finite(np.ascontiguousarray(rows), label)
+        return Sequences(sequences.values, sequences.starts, sequences.lengths, rows)
+
+    def _sequences(self, X: Any, static: Any = None) -> Sequences:
+        """Check sequences to predict against those of ``fit``."""
+        self._fitted_model()
+        sequences = self._read(X, "X", static)
+        self._check_features(X, sequences)
+        return sequences
+
+    def _read_weights(self, sample_weight: Any, sequences: Sequences) -> Array | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, np.empty((len(sequences), 1)), ensure_non_negative=True)
+        if not weights.any():
+            raise ValueError("sample_weight must hold a weight above zero, got only zeros")
+        return np.asarray(weights)
+
+    def _set_features(self, X: Any, sequences: Sequences) -> None:
+        """Remember what features there are."""
+        _check_feature_names(self, X, reset=True)
+        self._n_timesteps = _columns(X)
+        self.n_features_in_ = sequences.n_features if self._n_timesteps is None else self._n_timesteps
+
+    def _check_features(self, X: Any, sequences: Sequences) -> None:
+        """Compare features with those of ``fit``; the model checks the width of a step."""
+        _check_feature_names(self, X, reset=False)
+        columns, name = _columns(X), type(self).__name__
+        if columns is not None and self._n_timesteps is not None and columns != self._n_timesteps:
+            raise ValueError(
+                f"X has {columns} features, but {name} is expecting {self._n_timesteps} features as "
+                f"input. The columns of a 2-D X are time steps: pass a 3-D array or a list for other lengths"
+            )
+
+    # ---- from options to parts ----
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        if self._pooling is not None:
+            check.choice(self._pooling, "pooling", POOLINGS)
+        check.integer(self._patch_size, "patch_size")
+        check.choice(self.missing, "missing", ("error", "mask"))
+        for name in ("bidirectional", "standardize", "freeze_embedding"):
+            check.flag(getattr(self, name), name)
+        for name in ("embedding_dim", "n_tokens"):
+            if getattr(self, name) is not None:
+                check.integer(getattr(self, name), name)
+        if self.bidirectional and self.tbptt_steps is not None:
+            raise ValueError(f"tbptt_steps must be None with bidirectional=True, got {self.tbptt_steps!r}")
+        embedded = self.embedding_dim is not None or self.embedding_vectors is not None
+        for name, value, plain in (
+            ("n_tokens", self.n_tokens, None),
+            ("freeze_embedding", self.freeze_embedding, False),
+        ):
+            if value != plain and not embedded:
+                raise ValueError(f"{name} must be {plain} without embedding_dim or embedding_vectors, got {value!r}")
+        if embedded and (self._patch_size != 1 or self.missing != "error"):
+            raise ValueError(
+                f"token numbers need patch_size=1 and missing='error', "
+                f"got patch_size={self._patch_size!r} and missing={self.missing!r}"
+            )
+
+    @property
+    def _pooling(self) -> str | None:
+        return getattr(self, "pooling", None)
+
+    @property
+    def _patch_size(self) -> int:
+        return getattr(self, "patch_size", 1)
+
+    def _parts(
+        self, sequences: Sequences, weights: Array | None, n_outputs: int, rng: np.random.Generator
+    ) -> tuple[Inputs, Network]:
+        """Make what prepares the sequences, and the network."""
+        vectors, n_tokens = self._embedding_vectors(), None
+        if vectors is not None:
+            n_tokens = len(vectors)
+        elif self.embedding_dim is not None:
+            n_tokens = self.n_tokens or int(sequences.values.max(initial=0)) + 1
+        inputs = Inputs.fit(
+            sequences,
+            standardize=self.standardize,
+            missing=self.missing,
+            patch_size=self._patch_size,
+            n_tokens=n_tokens,
+            weights=weights,
+            static=sequences.static,
+        )
+        embedding = None
+        if n_tokens is not None:
+            dim = self.embedding_dim if vectors is None else vectors.shape[1]
+            embedding = Embedding(
+                n_tokens, int(dim or 0), vectors=vectors, trainable=not self.freeze_embedding, seed=rng
+            )
+        recurrent = from_cell(
+            str(CELL_ALIASES.get(self.cell, self.cell)),
+            inputs.n_inputs if embedding is None else embedding.dim,
+            self.hidden_size,
+            bidirectional=self.bidirectional,
+            **self._recurrent_options(),
+            seed=rng,
+        )
+        dense = Dense(recurrent.output_size, n_outputs, seed=rng)
+        pooling: Any = self._pooling
+        if pooling is not None and pooling != "last":
+            pooling = Pooling(pooling, recurrent.output_size)
+        initial = None
+        if sequences.static is not None:
+            initial = Dense(sequences.static.shape[1], recurrent.state_size, seed=rng)
+        return inputs, Network(recurrent, pooling, dense, embedding=embedding, initial=initial)
+
+    def _embedding_vectors(self) -> Array | None:
+        if self.embedding_vectors is None:
+            return None
+        vectors = np.asarray(check.shaped(self.embedding_vectors, "embedding_vectors", "[n_tokens, width]"), np.float32)
+        check.finite(np.ascontiguousarray(vectors), "embedding_vectors")
+        for name, found in (("n_tokens", len(vectors)), ("embedding_dim", vectors.shape[1])):
+            if getattr(self, name) not in (None, found):
+                raise ValueError(
+                    f"{name} must be {found} or None, as embedding_vectors says, got {getattr(self, name)!r}"
+                )
+        return vectors
+
+    # ---- training ----
+
+    def _start(self, sequences: Sequences, raw: Array, weights: Array | None) -> None:
+        """Make a new model and prepare its training."""
+        rng = self._generator()
+        self.model_ = self._new_model(sequences, raw, weights, rng)
+        self._trainer = Trainer(self.model_.network, self._training_config(self._loss()), rng)
+
+    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
+        """What the trainer takes."""
+        model = self.model_
+        by_class = self._class_weights(raw)
+        if by_class is not None:
+            weights = by_class if weights is None else weights * by_class
+        if weights is not None:
+            weights = weights.astype(model.network.dtype)
+        return Samples(model.prepare(sequences), self._encode(raw), weights)
+
+    def _train(
+        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
+    ) -> None:
+        trainer = self._trainer
+        trainer.config = self._training_config(self._loss())
+        trainer.config.score = self._score if validation is not None else None
+        trainer.learning_rate = float(self.learning_rate)
+        try:
+            trainer.fit(
+                data.sequences,
+                data.targets,
+                weights=data.weights,
+                validation=None if validation is None else validation[:3],
+                max_epochs=max_epochs,
+                resume_from=resume_from,
+            )
+        finally:
+            trainer.config.score = None
+            self._report(trainer)
+
+    def _split_generator(self, resume_from: Any) -> np.random.Generator:
+        """What decides who is held out: the same for a training that is resumed."""
+        trainer = self._trainer
+        if resume_from is None:
+            trainer.extra["split_seed"] = int(trainer.rng.integers(1 << 62))
+        else:
+            trainer.load_checkpoint(resume_from)
+        return np.random.default_rng(trainer.extra.get("split_seed"))
+
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""
-        n = len(targets)
+        n = len(data.sequences)
         n_held_out = max(1, round(self.validation_fraction * n))
         if n - n_held_out < 1:
             raise ValueError(
@@ -190,11 +411,23 @@ class SequenceEstimator(RNNEstimator):
         shuffled = rng.permutation(n)
         return np.sort(shuffled[n_held_out:]), np.sort(shuffled[:n_held_out])
 
-    def _loss(self) -> Loss:
-        raise NotImplementedError
+    def _fitted_model(self) -> SequenceModel:
+        model = super()._fitted_model()
+        assert isinstance(model, SequenceModel)
+        return model
 
-    def _score(self, outputs: Array, targets: Array) -> float:
-        raise NotImplementedError
+
+def check_length(y: Any, sequences: Sequences, name: str, estimator: Any) -> None:
+    """Raise ValueError unless there is a target for each sequence."""
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires {name} to be passed, but the target {name} is None")
+    shape = np.shape(y)
+    if not shape or shape[0] != len(sequences):
+        found = f"has {shape[0]}" if shape else f"is {y!r}"
+        raise ValueError(
+            f"X and {name} must be of the same length: Found input variables with inconsistent numbers of samples: "
+            f"X has {len(sequences)}, {name} {found}"
+        )
 
 
 def _columns(X: Any) -> int | None:

@@ -2,82 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from lstmcore import _validation as check
+from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.estimators._base import SequenceEstimator
-from lstmcore.losses import CrossEntropy, Loss
+from lstmcore.estimators._base import SequenceEstimator, check_length
+from lstmcore.estimators._options import documented
+from lstmcore.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from lstmcore.model import ClassifierModel
+from lstmcore.sequences import Sequences
 
 
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
 class RNNClassifier(ClassifierMixin, SequenceEstimator):
     """Classify sequences with a recurrent network.
 
     A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer with softmax
     gives the class probabilities. Trained by back-propagation through time on minibatches of similar lengths.
 
+    y is a label of any type for each sequence, or, for several labels at once, an indicator matrix
+    [n_samples, n_classes] of zeros and ones; each class then has a probability of its own.
+
     Parameters
     ----------
-    cell : str, default="lstm"
-        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
-    hidden_size, num_layers : int, default=64, 1
-        Size of the recurrent stack.
-    bidirectional : bool, default=False
-        Read each sequence from both ends.
-    dropout : float, default=0.0
-        Share of the outputs dropped between layers in training.
-    pooling : {"last", "mean"}, default="last"
-        What the dense layer sees: the hidden state after the last step, or the mean of the outputs over the steps.
-    max_epochs : int, default=100
-        Passes over the data.
-    batch_size : int, default=32
-        Sequences of a step of the optimizer.
-    learning_rate : float, default=1e-3
-    optimizer : {"adam", "adamw", "sgd"}, default="adam"
-    momentum : float, default=0.9
-        Of "sgd".
-    weight_decay, l1 : float, default=0.0
-        Strength of the L2 and L1 penalties on the weights, as in `torch.optim`; biases are left alone.
-    tbptt_steps : int or None, default=None
-        Truncated back-propagation: how many steps gradients flow back. With pooling "last" through the last so many
-        steps of each sequence; with "mean" to the start of each chunk of so many steps. None: through all.
-    clip_norm : float or None, default=1.0
-        Largest global norm of a gradient.
-    early_stopping : bool, default=False
-        Hold a stratified part of the data out, stop when its loss no longer falls, and keep the best parameters.
-    validation_fraction : float, default=0.1
-        Share of the sequences that is held out.
-    n_iter_no_change : int, default=10
-        Epochs to wait for the validation loss to fall by `tol`.
-    tol : float, default=1e-4
-    random_state : int, RandomState, Generator or None, default=None
-        An int makes ``fit`` repeatable: the same bits for any number of threads.
-    verbose : int, default=0
-        1 shows a progress bar (tqdm).
+    pooling : {"last", "mean", "max", "attention"}, default="last"
+        What the dense layer sees: the hidden state after the last step, or the mean, the maximum or a weighted mean
+        (with learnt weights, Felbo et al. 2017) of the outputs over the steps.
+    patch_size : int, default=1
+        Time points that make one step of the network: for long, smooth series.
+    class_weight : {None, "balanced"} or dict, default=None
+        Weights of the classes in the loss, as in scikit-learn.
+    label_smoothing : float, default=0.0
+        Share of the probability that the targets spread over all classes (Szegedy et al. 2016).
 
     Attributes
     ----------
     classes_ : ndarray [n_classes]
-        The labels, sorted.
+        The labels, sorted; the columns' numbers if y was an indicator matrix.
     model_ : lstmcore.model.ClassifierModel
         Does the work and needs no scikit-learn.
+    history_ : dict of lists
+        A column for each measure, an entry an epoch: "epoch", "loss", "learning_rate", "seconds" …
     loss_curve_ : list of float
         Mean training loss of each epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Accuracy and loss of the held-out part after each epoch.
+        Accuracy and loss of the validation part after each epoch.
     n_iter_, best_epoch_ : int
-        Epochs that were run; the one whose parameters were kept (from 0), None without early stopping.
+        Epochs that were run; the one whose parameters were kept (from 0), None without validation data.
     n_features_in_ : int
         Features of a step; for a 2-D X, its columns, which are time steps.
+    feature_names_in_ : ndarray
+        Names of the columns, if X was a frame.
 
     See Also
     --------
     RNNRegressor : The same for numbers.
+    RNNTagger : A label for every step.
 
     Examples
     --------
@@ -90,91 +79,22 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     True
     """
 
-    model_: ClassifierModel
+    pooling: str = "last"
+    patch_size: int = 1
+    class_weight: Any = None
+    label_smoothing: float = 0.0
+    model_: ClassifierModel = field(init=False)
+    _known_classes = None  # what partial_fit was told
 
-    def __init__(
-        self,
-        *,
-        cell: str = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        pooling: str = "last",
-        max_epochs: int = 100,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        optimizer: str = "adam",
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        l1: float = 0.0,
-        tbptt_steps: int | None = None,
-        clip_norm: float | None = 1.0,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.dropout = dropout
-        self.pooling = pooling
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.l1 = l1
-        self.tbptt_steps = tbptt_steps
-        self.clip_norm = clip_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def fit(self, X: Any, y: Any) -> RNNClassifier:
-        """Train from scratch.
-
-        Parameters
-        ----------
-        X : array_like
-            A 3-D array (n_samples, n_timesteps, n_features); a 2-D array (n_samples, n_timesteps) of one feature; or a
-            list of n_samples 2-D arrays (n_timesteps, n_features) of different lengths.
-        y : array_like [n_samples]
-            A label of any type for each sequence.
-
-        Returns
-        -------
-        RNNClassifier
-            Itself.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an option or argument is not as described; the message names it and quotes the value.
-        lstmcore.training.TrainingDiverged
-            If the loss stops being a number. The last good parameters are kept.
-        """
-        sequences = self._read(X, y)
-        labels = _labels(y)
-        self._start(np.unique(labels), sequences.n_features)
-        self._train(sequences, self._encode(labels), hold_out=self.early_stopping)
-        return self
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> RNNClassifier:
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, static: Any = None
+    ) -> RNNClassifier:
         """Train for one more epoch on this data, going on from the present parameters.
 
         Parameters
         ----------
-        X, y
-            As in `fit`.
+        X, y, sample_weight, static
+            As in `fit`. The scaling of X is that of the first call.
         classes : array_like [n_classes], optional
             All labels there will ever be; needed in the first call.
 
@@ -183,72 +103,110 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         RNNClassifier
             Itself.
         """
-        if not hasattr(self, "model_"):
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit, got None")
-            sequences = self._read(X, y)
-            self._start(np.unique(_labels(classes, "classes")), sequences.n_features)
-        else:
-            known = self.classes_
-            if classes is not None and not np.array_equal(np.unique(classes), known):
-                raise ValueError(f"classes={classes!r} is not the same as on the last call, where it was {known!r}")
-            sequences = self._sequences(X)
-        self._train(sequences, self._encode(_labels(y)), max_epochs=1)
+        if not hasattr(self, "model_") and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit, got None")
+        if classes is not None:
+            known = np.unique(_labels(classes, "classes"))
+            if hasattr(self, "model_") and not np.array_equal(known, self.classes_):
+                raise ValueError(
+                    f"classes={classes!r} is not the same as on the last call, where it was {self.classes_!r}"
+                )
+            self._known_classes = known
+        self._partial_fit(X, y, sample_weight, static)
+        self._known_classes = None
         return self
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, static: Any = None) -> Array:
         """Predict the most likely class of each sequence.
 
         Parameters
         ----------
-        X : array_like
+        X, static : array_like
             As in `fit`; sequences may have any length.
 
         Returns
         -------
-        ndarray [n_samples]
+        ndarray [n_samples], or [n_samples, n_classes] of 0 and 1 if y was an indicator matrix
         """
-        sequences = self._sequences(X)
-        return self.model_.predict(sequences)
+        return self._fitted_model().predict(self._sequences(X, static))
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, static: Any = None) -> Array:
         """Predict class probabilities.
 
         Parameters
         ----------
-        X : array_like
+        X, static : array_like
             As in `predict`.
 
         Returns
         -------
         ndarray [n_samples, n_classes] of float32
-            In the order of `classes_`; rows sum to 1.
+            In the order of `classes_`; rows sum to 1, unless y was an indicator matrix.
         """
-        sequences = self._sequences(X)
+        sequences = self._sequences(X, static)
         return self.model_.predict_proba(sequences)
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Any, static: Any = None) -> Array:
         """Logarithms of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        return np.log(self.predict_proba(X, static))
 
-    def _start(self, classes: Array, n_features: int) -> None:
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        check.fraction(self.label_smoothing, "label_smoothing")
+        if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, dict)):
+            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        check_length(y, sequences, name, self)
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            check_classification_targets(y)
+            if type_of_target(y) != "multilabel-indicator":
+                raise ValueError(
+                    f"{name} must hold one label for each sequence, or be an indicator matrix of zeros and ones; "
+                    f"got shape {np.shape(y)}. For several labels with several values each: "
+                    f"sklearn.multioutput.MultiOutputClassifier"
+                )
+            return np.asarray(y)
+        return _labels(y, name)
+
+    def _new_model(
+        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
+    ) -> ClassifierModel:
+        multilabel = raw.ndim == 2
+        classes = np.arange(raw.shape[1]) if multilabel else np.unique(raw)
+        if not multilabel and self._known_classes is not None:
+            classes = self._known_classes
         if len(classes) < 2:
             raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
+        inputs, network = self._parts(sequences, weights, len(classes), rng)
         self.classes_ = classes
-        rng = self._generator()
-        self._begin(ClassifierModel(self._build_network(n_features, len(classes), rng), classes), rng)
+        return ClassifierModel(network, inputs, classes, multilabel)
 
-    def _encode(self, labels: Array) -> Array:
-        """Class numbers [n] of int64."""
-        numbers = np.searchsorted(self.classes_, labels)
-        known = self.classes_[np.minimum(numbers, len(self.classes_) - 1)] == labels
-        if not np.all(known):
-            label = labels.tolist()[int(np.argmin(known))]
-            raise ValueError(f"y holds the label {label!r}, which is none of {self.classes_.tolist()!r}")
-        return numbers.astype(np.int64)
+    def _encode(self, raw: Array) -> Array:
+        """Class numbers [n] of int64, or zeros and ones [n, n_classes]."""
+        model = self.model_
+        if (raw.ndim == 2) != model.multilabel or (model.multilabel and raw.shape[1] != len(self.classes_)):
+            expected = f"[n, {len(self.classes_)}]" if model.multilabel else "[n]"
+            raise ValueError(f"y must have shape {expected} as in the first call, got {raw.shape}")
+        if model.multilabel:
+            return np.ascontiguousarray(raw, dtype=model.network.dtype)
+        return encode_labels(raw, self.classes_)
 
-    def _split(self, targets: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _class_weights(self, raw: Array) -> Array | None:
+        return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
+
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Hold out the same share of each class."""
+        targets = data.targets
+        if targets.ndim == 2:
+            return super()._split(data, rng)
         held_out = np.zeros(len(targets), bool)
         for label in range(len(self.classes_)):
             members = rng.permutation(np.flatnonzero(targets == label))
@@ -261,10 +219,24 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
     def _loss(self) -> Loss:
-        return CrossEntropy()
+        return BinaryCrossEntropy() if self.model_.multilabel else CrossEntropy(self.label_smoothing)
 
-    def _score(self, outputs: Array, targets: Array) -> float:
-        return float(np.mean(outputs.argmax(axis=1) == targets))
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        if self.model_.multilabel:
+            right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
+        else:
+            right = outputs.argmax(axis=1) == targets
+        return float(np.average(right, weights=weights))
+
+
+def encode_labels(labels: Array, classes: Array, name: str = "y") -> Array:
+    """Numbers [n] of int64 of labels in sorted classes."""
+    numbers = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    known = classes[numbers] == labels
+    if not np.all(known):
+        label = labels.tolist()[int(np.argmin(known))]
+        raise ValueError(f"{name} holds the label {label!r}, which is none of {classes.tolist()!r}")
+    return numbers.astype(np.int64)
 
 
 def _labels(y: Any, name: str = "y") -> Array:

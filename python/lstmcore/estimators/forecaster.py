@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,17 @@ from lstmcore import _validation as check
 from lstmcore._series import Frame, SeriesScaling, as_series
 from lstmcore._validation import Array
 from lstmcore.estimators._base import RNNEstimator
+from lstmcore.estimators._options import CELL_ALIASES, documented
 from lstmcore.forecasting import ForecasterModel, Layout, training_data, window_sequences
+from lstmcore.layers import from_cell
 from lstmcore.losses import REGRESSION_LOSSES, Huber, Loss, Quantile, check_quantiles
+from lstmcore.network import Dense, Network
 from lstmcore.sequences import Sequences
 from lstmcore.training import Trainer
 
 
+@documented
+@dataclass(eq=False, repr=False)
 class RNNForecaster(RNNEstimator):
     """Forecast a series, or several together, some steps ahead.
 
@@ -24,18 +30,16 @@ class RNNForecaster(RNNEstimator):
     state that is carried from the first observation on. So `update` costs one step an observation, and forecasts
     made live have the same bits as those of a backtest.
 
+    An epoch is a pass over the windows: all of a short series, about 512 evenly spaced ones of a long series, more
+    where these would not overlap by half. Noisy series want few epochs, or `early_stopping`, which holds back the end
+    of the series.
+
     Parameters
     ----------
     window : int, default=64
         Steps of a training window: how far back gradients flow.
     horizon : int, default=1
         Steps ahead that are forecast directly.
-    cell : str, default="lstm"
-        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
-    hidden_size, num_layers : int, default=64, 1
-        Size of the recurrent stack.
-    dropout : float, default=0.0
-        Share of the outputs dropped between layers in training.
     difference : bool, default=False
         Show the network first differences of y and let it forecast changes since the latest observation. For series
         whose level wanders, such as prices (take logarithms first); the changes of a random walk are stationary.
@@ -50,33 +54,6 @@ class RNNForecaster(RNNEstimator):
     quantiles : sequence of float or None, default=None
         Forecast these quantiles, such as (0.1, 0.5, 0.9), trained with the quantile loss (Koenker & Bassett 1978) in
         place of `loss`.
-    max_epochs : int, default=100
-        An epoch is a pass over the windows: all of a short series, about 512 evenly spaced ones of a long series, more
-        where these would not overlap by half. Noisy series want few epochs, or `early_stopping`.
-    batch_size : int, default=32
-        Windows of a step of the optimizer.
-    learning_rate : float, default=1e-3
-    optimizer : {"adam", "adamw", "sgd"}, default="adam"
-    momentum : float, default=0.9
-        Of "sgd".
-    weight_decay, l1 : float, default=0.0
-        Strength of the L2 and L1 penalties on the weights; biases are left alone.
-    clip_norm : float or None, default=1.0
-        Largest global norm of a gradient.
-    early_stopping : bool, default=False
-        Hold the end of the series back, stop when its loss no longer falls, and keep the best parameters.
-    validation_fraction : float, default=0.1
-        Share of the series that is held back.
-    n_iter_no_change : int, default=10
-        Epochs to wait for an improvement of `tol`.
-    tol : float, default=1e-4
-    warm_start : bool, default=False
-        A further `fit` goes on from the present parameters and keeps the scaling; `window`, `horizon`, `quantiles`
-        and the size of the network must not have changed.
-    random_state : int, RandomState, Generator or None, default=None
-        An int makes `fit` repeatable: the same bits for any number of threads.
-    verbose : int, default=0
-        1 shows a progress bar.
 
     Attributes
     ----------
@@ -84,6 +61,8 @@ class RNNForecaster(RNNEstimator):
         Does the work and needs no scikit-learn.
     y_, X_ : ndarray [T, n_targets], [T, n_exog] or None
         All observations so far: those of `fit`, then those of `update`.
+    history_ : dict of lists
+        A column for each measure, an entry an epoch: "epoch", "loss", "learning_rate", "seconds" …
     loss_curve_, validation_loss_curve_ : list of float
         Mean training loss of each epoch, of standardized targets; that of the end of the series, None without
         `early_stopping`.
@@ -99,66 +78,15 @@ class RNNForecaster(RNNEstimator):
     np.True_
     """
 
-    model_: ForecasterModel
-    pooling = None  # the head sees every step
-    bidirectional = False  # and no step sees the future
-
-    def __init__(
-        self,
-        window: int = 64,
-        horizon: int = 1,
-        *,
-        cell: str = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        difference: bool = False,
-        scale_halflife: float | None = None,
-        loss: str = "squared",
-        huber_delta: float = 1.0,
-        quantiles: Any = None,
-        max_epochs: int = 100,
-        batch_size: int = 32,
-        learning_rate: float = 1e-3,
-        optimizer: str = "adam",
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        l1: float = 0.0,
-        clip_norm: float | None = 1.0,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.window = window
-        self.horizon = horizon
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.difference = difference
-        self.scale_halflife = scale_halflife
-        self.loss = loss
-        self.huber_delta = huber_delta
-        self.quantiles = quantiles
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.l1 = l1
-        self.clip_norm = clip_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    window: int = 64
+    horizon: int = 1
+    _: KW_ONLY
+    difference: bool = False
+    scale_halflife: float | None = None
+    loss: str = "squared"
+    huber_delta: float = 1.0
+    quantiles: Any = None
+    model_: ForecasterModel = field(init=False)
 
     # ---- training ----
 
@@ -207,7 +135,6 @@ class RNNForecaster(RNNEstimator):
         check.integer(self.window, "window", 2)
         check.integer(self.horizon, "horizon")
         check.flag(self.difference, "difference")
-        check.flag(self.warm_start, "warm_start")
         check.choice(self.loss, "loss", [name for name in REGRESSION_LOSSES if name != "quantile"])
         if check.real(self.huber_delta, "huber_delta") <= 0:
             raise ValueError(f"huber_delta must be positive, got {self.huber_delta!r}")
@@ -245,7 +172,10 @@ class RNNForecaster(RNNEstimator):
         scaling = SeriesScaling.fit(y, X, self.horizon, frame)
         quantiles = None if self.quantiles is None else tuple(check_quantiles(self.quantiles))
         layout = Layout(int(self.horizon), y.shape[1], 0 if X is None else X.shape[1], univariate, quantiles)
-        network = self._build_network(layout.n_targets + layout.n_exog, layout.n_outputs, rng)
+        cell = str(CELL_ALIASES.get(self.cell, self.cell))
+        n_inputs = layout.n_targets + layout.n_exog
+        recurrent = from_cell(cell, n_inputs, self.hidden_size, **self._recurrent_options(), seed=rng)
+        network = Network(recurrent, None, Dense(recurrent.output_size, layout.n_outputs, seed=rng))
         return ForecasterModel(network, scaling, layout)
 
     def _continued(self, y: Array, X: Array | None) -> ForecasterModel:
@@ -272,10 +202,7 @@ class RNNForecaster(RNNEstimator):
         try:
             trainer.fit(windows, targets, validation=validation)
         finally:
-            self.loss_curve_ = trainer.history.loss_curve
-            self.validation_loss_curve_ = trainer.history.validation_curve or None
-            self.n_iter_ = len(self.loss_curve_)
-            self.best_epoch_ = trainer.history.best_epoch
+            self._report(trainer)
 
     def _loss(self) -> Loss:
         if self.quantiles is not None:

@@ -1,0 +1,172 @@
+"""The options that all estimators share, each stated once: a field of a dataclass, described in its docstring."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from lstmcore import _validation as check
+from lstmcore._isa import core
+from lstmcore.losses import Loss
+from lstmcore.training import TrainingConfig
+
+Class = TypeVar("Class", bound=type)
+
+CELL_ALIASES = {"rnn": "rnn_tanh"}
+
+
+def documented(cls: Class) -> Class:
+    """Give a class its own parameters' descriptions, then those of the dataclasses that it inherits options from."""
+    inherited = [
+        text
+        for base in cls.__mro__[1:]
+        if "__dataclass_fields__" in vars(base) and (text := _section(base.__doc__ or "", "Parameters"))
+    ]
+    own = inspect.cleandoc(cls.__doc__ or "")
+    if inherited and own:
+        mine = _section(own, "Parameters")
+        title = "Parameters\n----------\n"
+        if mine:
+            cls.__doc__ = own.replace(mine, "\n".join([mine, *inherited]), 1)
+        else:
+            summary, _, rest = own.partition("\n\nAttributes\n")
+            cls.__doc__ = f"{summary}\n\n{title}" + "\n".join(inherited) + f"\n\nAttributes\n{rest}"
+    return cls
+
+
+def _section(doc: str, name: str) -> str:
+    """The text of one section of a numpydoc docstring, without its title; empty if there is none."""
+    lines = inspect.cleandoc(doc).split("\n")
+    underlines = [i for i, line in enumerate(lines) if i and line and set(line) == {"-"}]
+    for i, end in zip(underlines, [*[j - 1 for j in underlines[1:]], len(lines)], strict=True):
+        if lines[i - 1] == name:
+            return "\n".join(lines[i + 1 : end]).strip("\n")
+    return ""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class NetworkOptions:
+    """The recurrent layers.
+
+    Parameters
+    ----------
+    cell : str, default="lstm"
+        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
+    hidden_size, num_layers : int, default=64, 1
+        Size of the recurrent stack.
+    dropout : float, default=0.0
+        Share of the outputs dropped between layers in training.
+    recurrent_dropout : float, default=0.0
+        Share of the units that do not reach the next step in training: the same ones at all steps of a sequence (Gal &
+        Ghahramani 2016).
+    zoneout : float, default=0.0
+        Probability with which a unit keeps its previous value at a step of training; predictions take the expected
+        value (Krueger et al. 2017).
+    """
+
+    cell: str = "lstm"
+    hidden_size: int = 64
+    num_layers: int = 1
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
+
+    def _check_options(self) -> None:
+        """Check every option; ValueError or TypeError names it and quotes its value."""
+        check.choice(self.cell, "cell", [*(cell["name"] for cell in core.cells()), *CELL_ALIASES])
+        check.integer(self.hidden_size, "hidden_size")
+        check.integer(self.num_layers, "num_layers")
+        for name in ("dropout", "recurrent_dropout", "zoneout"):
+            check.fraction(getattr(self, name), name)
+
+    def _recurrent_options(self) -> dict[str, Any]:
+        """Arguments of `from_cell` after cell and sizes."""
+        names = ("num_layers", "dropout", "recurrent_dropout", "zoneout")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingOptions:
+    """How to train.
+
+    Parameters
+    ----------
+    max_epochs : int, default=100
+        Passes over the data.
+    batch_size : int, default=32
+        Sequences of a step of the optimizer.
+    optimizer : {"adam", "adamw", "sgd", "nesterov", "rmsprop"}, default="adam"
+    learning_rate : float, default=1e-3
+        Of the optimizer; `schedule` multiplies it.
+    schedule : {"constant", "step", "cosine", "one_cycle", "plateau"} or Schedule, default="constant"
+        How the learning rate changes while training goes on; see `lstmcore.schedules`.
+    warmup_epochs : float, default=0
+        Epochs over which the learning rate rises from zero first.
+    momentum : float, default=0.9
+        Of "sgd" and "nesterov".
+    weight_decay, l1 : float, default=0.0
+        Strength of the L2 and L1 penalties on the weights, as in `torch.optim`; biases are left alone.
+    clip_norm : float or None, default=1.0
+        Largest global norm of a gradient.
+    clip_value : float or None, default=None
+        Largest absolute value of a component of the gradient, before `clip_norm`.
+    early_stopping : bool, default=False
+        Stop when the validation loss no longer falls, and keep the best parameters. Without validation data in
+        ``fit``, a part of the training data is held out.
+    validation_fraction : float, default=0.1
+        Share that is held out.
+    n_iter_no_change : int, default=10
+        Epochs to wait for the validation loss to fall by `tol`.
+    tol : float, default=1e-4
+    callbacks : list or None, default=None
+        Called as training goes on; see `lstmcore.callbacks`.
+    warm_start : bool, default=False
+        A further ``fit`` goes on from the present parameters and scaling instead of starting anew.
+    random_state : int, RandomState, Generator or None, default=None
+        An int makes ``fit`` repeatable: the same bits for any number of threads.
+    verbose : int, default=0
+        1 shows a progress bar (tqdm).
+    """
+
+    max_epochs: int = 100
+    batch_size: int = 32
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: Any = "constant"
+    warmup_epochs: float = 0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    clip_norm: float | None = 1.0
+    clip_value: float | None = None
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    callbacks: Any = None
+    warm_start: bool = False
+    random_state: Any = None
+    verbose: int = 0
+
+    def _check_options(self) -> None:
+        """Check every option; ValueError or TypeError names it and quotes its value."""
+        check.flag(self.early_stopping, "early_stopping")
+        check.flag(self.warm_start, "warm_start")
+        if not 0 < check.real(self.validation_fraction, "validation_fraction") < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}")
+        self._training_config(Loss())
+
+    def _training_config(self, loss: Loss) -> TrainingConfig:
+        """Return the options of training with `loss`."""
+        names = ("optimizer", "learning_rate", "schedule", "warmup_epochs", "momentum", "weight_decay", "l1")
+        names += ("clip_norm", "clip_value", "batch_size", "max_epochs", "n_iter_no_change", "tol", "verbose")
+        options = {name: getattr(self, name) for name in names}
+        tbptt_steps = getattr(self, "tbptt_steps", None)
+        return TrainingConfig(
+            loss=loss,
+            **options,
+            tbptt_steps=tbptt_steps,
+            early_stopping=self.early_stopping,
+            callbacks=self.callbacks,
+        )

@@ -1,0 +1,168 @@
+"""A label for every step of a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
+
+from lstmcore import _validation as check
+from lstmcore._samples import Samples
+from lstmcore._validation import Array
+from lstmcore.estimators._base import SequenceEstimator
+from lstmcore.estimators._options import documented
+from lstmcore.estimators.classifier import encode_labels
+from lstmcore.losses import CrossEntropy, Loss
+from lstmcore.model import TaggerModel
+from lstmcore.sequences import Sequences
+
+
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
+class RNNTagger(SequenceEstimator):
+    """Label every step of sequences with a recurrent network.
+
+    A stack of recurrent layers reads each sequence, and a dense layer with softmax gives the class probabilities of
+    every step. Nothing is padded: loss and scores are over real steps only.
+
+    y is a label sequence for each sequence: a list of 1-D arrays as long as their sequences, or an array
+    [n_samples, n_timesteps].
+
+    Parameters
+    ----------
+    class_weight : {None, "balanced"} or dict, default=None
+        Weights of the classes in the loss, as in scikit-learn; steps are what is counted.
+    label_smoothing : float, default=0.0
+        Share of the probability that the targets spread over all classes (Szegedy et al. 2016).
+
+    Attributes
+    ----------
+    classes_ : ndarray [n_classes]
+        The labels, sorted.
+    model_ : lstmcore.model.TaggerModel
+        Does the work and needs no scikit-learn.
+    history_ : dict of lists
+        A column for each measure, an entry an epoch: "epoch", "loss", "learning_rate", "seconds" …
+    loss_curve_ : list of float
+        Mean training loss of each epoch.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Accuracy over steps and loss of the validation part after each epoch.
+    n_iter_, best_epoch_ : int
+        Epochs that were run; the one whose parameters were kept (from 0), None without validation data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.standard_normal((n, 1)) for n in rng.integers(5, 15, 200)]
+    >>> y = [np.where(np.cumsum(x[:, 0]) > 0, "above", "below") for x in X]
+    >>> tagger = RNNTagger(cell="gru", hidden_size=16, max_epochs=20, learning_rate=1e-2, random_state=0).fit(X, y)
+    >>> tagger.score(X, y) > 0.9
+    True
+    """
+
+    class_weight: Any = None
+    label_smoothing: float = 0.0
+    model_: TaggerModel = field(init=False)
+
+    def predict(self, X: Any, static: Any = None) -> Any:
+        """Predict the most likely label of every step.
+
+        Parameters
+        ----------
+        X, static : array_like
+            As in `fit`; sequences may have any length.
+
+        Returns
+        -------
+        list of ndarray [n_timesteps], or one ndarray [n_samples, n_timesteps] if X is an array
+        """
+        return self._fitted_model().predict(X if isinstance(X, np.ndarray) else self._sequences(X, static), static)
+
+    def predict_proba(self, X: Any, static: Any = None) -> Any:
+        """Predict the class probabilities of every step.
+
+        Parameters
+        ----------
+        X, static : array_like
+            As in `predict`.
+
+        Returns
+        -------
+        list of ndarray [n_timesteps, n_classes], or one ndarray [n_samples, n_timesteps, n_classes] if X is an array
+        """
+        self._fitted_model()
+        return self.model_.predict_proba(X if isinstance(X, np.ndarray) else self._sequences(X, static), static)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, static: Any = None) -> float:
+        """Share of the steps whose label is predicted.
+
+        Parameters
+        ----------
+        X, y, static
+            As in `fit`.
+        sample_weight : array_like [n_samples], optional
+            Weigh the steps of each sequence.
+
+        Returns
+        -------
+        float
+        """
+        sequences = self._sequences(X, static)
+        right = np.concatenate(self.model_.predict(sequences)) == self._read_targets(y, sequences)
+        weights = self._read_weights(sample_weight, sequences)
+        return float(np.average(right, weights=None if weights is None else np.repeat(weights, sequences.lengths)))
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        check.fraction(self.label_smoothing, "label_smoothing")
+        if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, dict)):
+            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
+
+    def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
+        return super()._read(X, name, static).joined()
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        """Labels of all steps, sequence after sequence."""
+        if y is None or (np.ndim(y) == 0 and not isinstance(y, (list, tuple))):
+            raise ValueError(f"{name} must be a list of label sequences, got {y!r}")
+        parts = [np.asarray(part) for part in y]
+        if len(parts) != len(sequences):
+            raise ValueError(f"{name} must hold {len(sequences)} label sequences, one for each of X, got {len(parts)}")
+        for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
+            if part.shape != (length,):
+                raise ValueError(
+                    f"{name}[{i}] must hold {length} labels, one for each step of X[{i}], got {part.shape}"
+                )
+        labels = np.concatenate(parts)
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+        return labels
+
+    def _new_model(
+        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
+    ) -> TaggerModel:
+        classes = np.unique(raw)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
+        inputs, network = self._parts(sequences, weights, len(classes), rng)
+        self.classes_ = classes
+        return TaggerModel(network, inputs, classes)
+
+    def _encode(self, raw: Array) -> Array:
+        return encode_labels(raw, self.classes_)
+
+    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
+        by_step = None if weights is None else np.repeat(weights, sequences.lengths)
+        return super()._prepared(sequences, raw, by_step)._replace(by_row=True)
+
+    def _class_weights(self, raw: Array) -> Array | None:
+        return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
+
+    def _loss(self) -> Loss:
+        return CrossEntropy(self.label_smoothing)
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        return float(np.average(outputs.argmax(axis=1) == targets, weights=weights))
