@@ -1,7 +1,8 @@
 """Recurrent networks on CPUs: a C++ SIMD core under scikit-learn's manners.
 
 Layers (`LSTM`, `GRU`, `RNN`) own their parameters and call the core; estimators (`RNNClassifier`, `RNNRegressor`,
-`RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy alone.
+`RNNTagger`, `RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy
+alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from lstmcore._threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from lstmcore import callbacks, schedules
     from lstmcore._versions import show_versions
+    from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
+    from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -35,11 +38,15 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ForecastDisplay",
+    "GateDisplay",
+    "LossCurveDisplay",
     "Network",
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
+    "RNNTagger",
     "Sequences",
     "callbacks",
     "cells",
@@ -60,11 +67,15 @@ _HOME = {
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
+    "ForecastDisplay": "displays",
+    "GateDisplay": "displays",
+    "LossCurveDisplay": "displays",
     "Network": "network",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
+    "RNNTagger": "estimators.tagger",
     "Sequences": "sequences",
     "load": "model_file",
     "show_versions": "_versions",
