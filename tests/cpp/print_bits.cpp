@@ -1,11 +1,11 @@
-// Prints a hash of the forward outputs of every cell: float32, float32 with bfloat16 weights, float64. The same lines
-// on every instruction set with FMA is the promise; tests/cpp/CMakeLists.txt compares them where another architecture
-// can be run.
+// Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float64) and pooling. The
+// same lines on every instruction set with FMA is the promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
 
 #include "kernels.hpp"
+#include "lstmcore/pooling.hpp"
 
 namespace {
 
@@ -44,6 +44,19 @@ std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool
   return hash(hn, hash(y, 0xcbf29ce484222325u));
 }
 
+template <class S>
+std::uint64_t pooling_hash(const char* kind, lstmcore::Index width, const std::vector<std::int64_t>& sizes) {
+  lstmcore::Pooling<S> pooling(lstmcore::pooling_kind(kind), width);
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  auto w = numbers<S>(width, 1);
+  const auto y = numbers<S>(steps.N * width, 2);
+  std::vector<S> features(static_cast<std::size_t>(steps.B * width));
+  pooling.bind(w.data(), nullptr);
+  pooling.infer(steps, y.data(), features.data());
+  return hash(features, 0xcbf29ce484222325u);
+}
+
 }  // namespace
 
 int main() {
@@ -59,6 +72,12 @@ int main() {
                       forward_hash<double>(cell.name, hidden, projection, false, sizes));
         }
       }
+    }
+  }
+  for (const char* kind : {"mean", "max", "attention"}) {
+    for (const lstmcore::Index width : {3, 16, 37}) {
+      std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", kind, width, pooling_hash<float>(kind, width, batch),
+                  pooling_hash<double>(kind, width, batch));
     }
   }
 }
