@@ -50,13 +50,15 @@ class Optimizer:
         """Return the core's object, its memory all zero."""
         raise NotImplementedError
 
-    def step(self, clip_norm: float | None = None) -> float:
+    def step(self, clip_norm: float | None = None, clip_value: float | None = None) -> float:
         """Update the parameters from the gradients, then set the gradients to zero.
 
         Parameters
         ----------
         clip_norm : float, optional
             Gradients are scaled so that their global norm is at most this.
+        clip_value : float, optional
+            Before that, each component is cut to ±clip_value.
 
         Returns
         -------
@@ -64,6 +66,8 @@ class Optimizer:
             The norm before clipping. If it is NaN or infinite, nothing was changed.
         """
         target = self.target
+        if clip_value is not None:
+            np.clip(target.flat_gradients, -clip_value, clip_value, out=target.flat_gradients)
         norm = self._core.step(target.flat_parameters, target.flat_gradients, self.learning_rate, clip_norm or 0.0)
         target.parameters_changed()
         return norm
@@ -73,6 +77,18 @@ class Optimizer:
         """What the optimizer remembers of each parameter, as writable views."""
         state: dict[str, np.ndarray] = self._core.state
         return state
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return a copy of what the optimizer remembers, the number of its steps included."""
+        steps = np.array(getattr(self._core, "steps", 0), dtype=np.int64)
+        return {"steps": steps, **{name: values.copy() for name, values in self.state.items()}}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from where `state_dict` was taken."""
+        for name, values in self.state.items():
+            values[...] = state[name]
+        if hasattr(self._core, "steps"):
+            self._core.steps = int(state["steps"])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return options and memory."""
