@@ -103,7 +103,3 @@ class TrainingConfig:
     def make_schedule(self) -> Schedule:
         """Return the schedule behind its warm-up."""
         return as_schedule(self.schedule, self.warmup_epochs)
-
-    def step(self, optimizer: Optimizer) -> float:
-        """Let an optimizer take a step on clipped gradients; return their norm before."""
-        return optimizer.step(self.clip_norm, self.clip_value)

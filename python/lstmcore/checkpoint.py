@@ -50,9 +50,9 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     source = _files.as_path(path)
     tensors, header = _files.read_tensors(source, _KEY, "checkpoint", FORMAT)
     try:
+        _check_layout(header["layout"], _layout(trainer))
         parameters = tensors["parameters"].reshape(trainer.network.flat_parameters.shape)
         memory = {name: tensors[f"optimizer.{name}"] for name in trainer.optimizer.state_dict()}
-        _check_layout(header["layout"], _layout(trainer))
         history, first, rate = History(**header["history"]), int(header["first_epoch"]), float(header["learning_rate"])
         extra = dict(header["extra"])
         trainer.rng.bit_generator.state = _from_json(header["generator"])

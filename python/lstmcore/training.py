@@ -184,7 +184,7 @@ class Trainer:
         output = network.forward(batch, training=True, seed=seed, tbptt_steps=config.tbptt_steps)
         loss, doutput = config.loss(output, targets, weights)
         network.backward(doutput)
-        norm = config.step(self.optimizer)
+        norm = self.optimizer.step(config.clip_norm, config.clip_value)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"loss {loss}, norm of the gradients {norm}")
         return loss, norm
