@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
+    from lstmcore.estimators.scaler import SequenceScaler
+    from lstmcore.frames import sequences_from_channels, sequences_from_frame
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -38,12 +40,15 @@ __all__ = [
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
+    "SequenceScaler",
     "Sequences",
     "cells",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
     "load",
+    "sequences_from_channels",
+    "sequences_from_frame",
     "set_num_threads",
     "show_versions",
 ]
@@ -60,8 +65,11 @@ _HOME = {
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
+    "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
     "load": "model_file",
+    "sequences_from_channels": "frames",
+    "sequences_from_frame": "frames",
     "show_versions": "_versions",
 }
 
