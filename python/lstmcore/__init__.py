@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
+    from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
+    from lstmcore.frames import sequences_from_channels, sequences_from_frame
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -47,6 +49,7 @@ __all__ = [
     "RNNForecaster",
     "RNNRegressor",
     "RNNTagger",
+    "SequenceScaler",
     "Sequences",
     "callbacks",
     "cells",
@@ -55,6 +58,8 @@ __all__ = [
     "get_num_threads",
     "load",
     "schedules",
+    "sequences_from_channels",
+    "sequences_from_frame",
     "set_num_threads",
     "show_versions",
 ]
@@ -76,8 +81,11 @@ _HOME = {
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
     "RNNTagger": "estimators.tagger",
+    "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
     "load": "model_file",
+    "sequences_from_channels": "frames",
+    "sequences_from_frame": "frames",
     "show_versions": "_versions",
 }
 _MODULES = ("callbacks", "schedules")
