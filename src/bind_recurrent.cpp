@@ -132,6 +132,28 @@ class RecurrentLayer {
     return py::make_tuple(dx, outputs);
   }
 
+  // The gates, c and h of each step by name, [N, width], from a pass of a core of its own: an unfinished forward stays.
+  py::dict gates(py::object x, py::object batch_sizes, py::object states) {
+    const Turn turn(mutex_);
+    lstmcore::Steps steps;
+    const Array<S> input = set_steps(steps, x, batch_sizes), parameters = as_array<S>(parameters_, "parameters");
+    const auto [initial, alive] = read_states(states, steps.B, "states");
+    std::vector<lstmcore::Trace<S>> traces;
+    compute([&, initial = initial] {
+      lstmcore::RecurrentConfig config = core_.config();
+      config.recompute = false;
+      lstmcore::Recurrent<S> core(config);
+      core.bind(parameters.data(), nullptr);
+      core.forward(steps, input.data(), initial, nullptr, {}, false, 0);
+      traces = core.traces(steps);
+    });
+    py::dict result;
+    for (const lstmcore::Trace<S>& trace : traces) {
+      result[py::str(trace.name)] = Array<S>({steps.N, trace.width}, trace.values.data());
+    }
+    return result;
+  }
+
   // One step of B streams: x [B, input_size]. The only call that users make without checks in Python, so NaN and
   // infinity are refused here.
   py::tuple step(py::object x, py::object states) {
@@ -260,6 +282,7 @@ void register_class(py::module_& m, const char* name) {
            py::arg("seed") = 0, py::arg("training") = true)
       .def("backward", &Layer::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
            py::arg("need_dx") = true)
+      .def("gates", &Layer::gates, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none())
       .def("step", &Layer::step, py::arg("x"), py::arg("states") = py::none());
 }
 

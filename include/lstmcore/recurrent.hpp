@@ -41,7 +41,7 @@ class Recurrent {
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);
         for (Parameter p : units_.back()->parameters()) {
-          p.name += "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+          p.name += suffix(layer, direction);
           p.offset += parameter_count_;
           parameters_.push_back(std::move(p));
         }
@@ -111,7 +111,25 @@ class Recurrent {
     }
   }
 
+  // What the last forward computed at each step, layer by layer: the gates, c, h. Not after recompute, which keeps h
+  // alone.
+  std::vector<Trace<S>> traces(const Steps& steps) const {
+    if (config_.recompute) throw std::logic_error("recompute keeps no gates");
+    std::vector<Trace<S>> all;
+    for (int u = 0; u < unit_count(); ++u) {
+      const int layer = u / directions(), direction = u % directions();
+      for (Trace<S>& trace : units_[u]->traces(steps, direction == 1)) {
+        trace.name += suffix(layer, direction);
+        all.push_back(std::move(trace));
+      }
+    }
+    return all;
+  }
+
  private:
+  static std::string suffix(int layer, int direction) {
+    return "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+  }
   template <class P>
   static P at(P base, int unit, Index rows, Index width) {
     return base == nullptr ? nullptr : base + unit * rows * width;

@@ -71,6 +71,22 @@ class Sequence final : public Unit<S> {
     for_stages([&](auto stage) { unpack_weight_gradients<stage>(gradients); });
   }
 
+  std::vector<Trace<S>> traces(const Steps& steps, bool reverse) override {
+    const Index H = plan_.shape.hidden_size;
+    std::vector<Trace<S>> list;
+    const auto read = [&](const char* name, Index width, Index stride, auto&& at) {
+      list.push_back(read_trace(kept_, steps, reverse, name, width, stride, at));
+    };
+    Cell::name_gates([&](const char* name, int stage, int gate) {
+      read(name, H, kept_.gate_stride[stage], [&](const Step& step, Index b) {
+        return kept_.gates[stage].data() + ((step.gates + b) * plan_.stage[stage].gates + gate) * V;
+      });
+    });
+    if (Cell::kHasC) read("c", H, V, [&](const Step& step, Index b) { return c_after(kept_, step, b); });
+    read("h", plan_.output_size, V, [&](const Step& step, Index b) { return h_after(kept_, step, b); });
+    return list;
+  }
+
  private:
   // f(std::integral_constant<int, stage>) for each stage of the cell
   template <class F>

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "lstmcore/weights.hpp"
@@ -53,6 +54,14 @@ struct BackwardArrays {
 // gates again. The results of all three have the same bits, and so have the gradients of the last two.
 enum class Keep { Nothing, All, States };
 
+// One quantity of a cell at every step: an activation of a gate, or a state after the step.
+template <class S>
+struct Trace {
+  std::string name;
+  Index width;
+  std::vector<S> values;  // [N, width], packed as in Steps
+};
+
 template <class S>
 class Unit {
  public:
@@ -67,6 +76,8 @@ class Unit {
   // Adds the gradients of the parameters to `gradients`. Uses up what forward kept.
   virtual void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
                         S* gradients) = 0;
+  // What the last forward computed at each step, if it was with Keep::All: the gates, c, h.
+  virtual std::vector<Trace<S>> traces(const Steps& steps, bool reverse) = 0;
 };
 
 }  // namespace lstmcore

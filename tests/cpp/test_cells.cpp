@@ -217,7 +217,6 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
                                       w.dhn.data(),
                                       has_c ? w.dcn.data() : nullptr,
                                       dx.data(),
-                                      false,
                                       dh0.data(),
                                       has_c ? dc0.data() : nullptr};
   p.unit->backward(p.steps(), io, reverse, p.parameters.data(), gradients.data());

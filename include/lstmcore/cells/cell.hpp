@@ -10,6 +10,8 @@
 //                          Stage 0 of two: row.dmid is ∂/∂mid.
 // Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
 // weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin).
+// name_gates(visit) calls visit(name, stage, gate), in the order of torch.nn, for each gate that is an activation after
+// forward.
 #pragma once
 
 #include <type_traits>
