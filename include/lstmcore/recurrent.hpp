@@ -19,6 +19,7 @@ struct RecurrentConfig {
   Index proj_size = 0;
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
+  double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -71,17 +72,16 @@ class Recurrent {
 
   // x: [N, input_size] packed as in Steps; y: [N, output_size()] or nullptr.
   void infer(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final) {
-    run(steps, x, initial, y, final, Keep::Nothing, 0, 0);
+    run(steps, x, initial, y, final, Keep::Nothing, false, 0);
   }
 
-  // Keeps what backward needs; x must stay as it is until then. dropout_key: the mask of this pass, if training.
+  // Keeps what backward needs; x must stay as it is until then. key: the masks of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
-               std::uint64_t dropout_key) {
-    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training ? config_.dropout : 0.0,
-        dropout_key);
+               std::uint64_t key) {
+    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training, key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;
-    dropout_key_ = dropout_key;
+    key_ = key;
   }
 
   // dy: [N, output_size()] or nullptr; adds to the bound gradients; writes dx [N, input_size] unless nullptr.
@@ -103,7 +103,7 @@ class Recurrent {
         io.dc0 = at(dinitial.c, u, steps.B, c_size());
         units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
       }
-      if (layer > 0 && dropout_ > 0) apply_dropout(to, steps.N * inner, dropout_, mask_key(dropout_key_, layer - 1));
+      if (layer > 0 && dropout_ > 0) apply_dropout(to, steps.N * inner, dropout_, mask_key(key_, layer - 1));
       dy = to;
     }
   }
@@ -113,14 +113,15 @@ class Recurrent {
   static P at(P base, int unit, Index rows, Index width) {
     return base == nullptr ? nullptr : base + unit * rows * width;
   }
-  static std::uint64_t mask_key(std::uint64_t key, int layer) {
-    return mix_bits(key ^ (static_cast<std::uint64_t>(layer) << 32));
+  // A key of its own for each gap between layers, and after those for each unit.
+  static std::uint64_t mask_key(std::uint64_t key, int place) {
+    return mix_bits(key ^ (static_cast<std::uint64_t>(place) << 32));
   }
   // Outputs between layers, kept for backward or passing.
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
   Buffer<S>& passing_output(int layer) { return outputs_[2 * layer + 1]; }
 
-  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, double dropout,
+  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, bool training,
            std::uint64_t key) {
     if (bound_ == nullptr) throw std::logic_error("bind parameters first");
     if (stale_) {
@@ -142,9 +143,12 @@ class Recurrent {
         io.ldy = output_size();
         io.hn = at(final.h, u, steps.B, h_size());
         io.cn = at(final.c, u, steps.B, c_size());
-        units_[u]->forward(steps, io, direction == 1, keep);
+        const Noise noise{config_.recurrent_dropout, config_.zoneout, training, mask_key(key, config_.num_layers + u)};
+        units_[u]->forward(steps, io, direction == 1, keep, noise);
       }
-      if (!top && dropout > 0) apply_dropout(to, steps.N * output_size(), dropout, mask_key(key, layer));
+      if (!top && training && config_.dropout > 0) {
+        apply_dropout(to, steps.N * output_size(), config_.dropout, mask_key(key, layer));
+      }
       x = to;
     }
   }
@@ -162,7 +166,7 @@ class Recurrent {
   Buffer<S> doutput_[2];
   const S* x_ = nullptr;  // of the last forward
   double dropout_ = 0;
-  std::uint64_t dropout_key_ = 0;
+  std::uint64_t key_ = 0;
 };
 
 }  // namespace lstmcore

@@ -96,7 +96,7 @@ def network_config(network: Network) -> dict[str, Any]:
     """Return what `build_network` needs, ready for JSON."""
     recurrent = network.recurrent
     names = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
-    options = {name: getattr(recurrent, name) for name in names}
+    options = {name: getattr(recurrent, name) for name in (*names, "recurrent_dropout", "zoneout")}
     return {**options, "pooling": network.pooling, "n_outputs": network.n_outputs, "dtype": network.dtype.name}
 
 
