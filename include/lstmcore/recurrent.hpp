@@ -20,6 +20,7 @@ struct RecurrentConfig {
   Index proj_size = 0;
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
+  double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -72,17 +73,16 @@ class Recurrent {
 
   // x: [N, input_size] packed as in Steps; y: [N, output_size()] or nullptr.
   void infer(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final) {
-    run(steps, x, initial, y, final, Keep::Nothing, 0, 0);
+    run(steps, x, initial, y, final, Keep::Nothing, false, 0);
   }
 
-  // Keeps what backward needs; x must stay as it is until then. dropout_key: the mask of this pass, if training.
+  // Keeps what backward needs; x must stay as it is until then. key: the masks of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
-               std::uint64_t dropout_key) {
-    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training ? config_.dropout : 0.0,
-        dropout_key);
+               std::uint64_t key) {
+    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training, key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;
-    dropout_key_ = dropout_key;
+    key_ = key;
   }
 
   // dy: [N, output_size()] or nullptr; adds to the bound gradients; writes dx [N, input_size] unless nullptr.
@@ -106,7 +106,7 @@ class Recurrent {
         units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
       });
       if (to_reverse != nullptr) add(to_reverse, size, to);
-      if (layer > 0 && dropout_ > 0) apply_dropout(to, size, dropout_, mask_key(dropout_key_, layer - 1));
+      if (layer > 0 && dropout_ > 0) apply_dropout(to, size, dropout_, mask_key(key_, layer - 1));
       dy = to;
     }
   }
@@ -134,8 +134,9 @@ class Recurrent {
   static P at(P base, int unit, Index rows, Index width) {
     return base == nullptr ? nullptr : base + unit * rows * width;
   }
-  static std::uint64_t mask_key(std::uint64_t key, int layer) {
-    return mix_bits(key ^ (static_cast<std::uint64_t>(layer) << 32));
+  // A key of its own for each gap between layers, and after those for each unit.
+  static std::uint64_t mask_key(std::uint64_t key, int place) {
+    return mix_bits(key ^ (static_cast<std::uint64_t>(place) << 32));
   }
   // Outputs between layers, kept for backward or passing.
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
@@ -159,7 +160,7 @@ class Recurrent {
     for (int direction = 0; direction < directions(); ++direction) f(direction);
   }
 
-  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, double dropout,
+  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, bool training,
            std::uint64_t key) {
     if (bound_ == nullptr) throw std::logic_error("bind parameters first");
     if (stale_) {
@@ -181,9 +182,12 @@ class Recurrent {
         io.ldy = output_size();
         io.hn = at(final.h, u, steps.B, h_size());
         io.cn = at(final.c, u, steps.B, c_size());
-        units_[u]->forward(steps, io, direction == 1, keep);
+        const Noise noise{config_.recurrent_dropout, config_.zoneout, training, mask_key(key, config_.num_layers + u)};
+        units_[u]->forward(steps, io, direction == 1, keep, noise);
       });
-      if (!top && dropout > 0) apply_dropout(to, steps.N * output_size(), dropout, mask_key(key, layer));
+      if (!top && training && config_.dropout > 0) {
+        apply_dropout(to, steps.N * output_size(), config_.dropout, mask_key(key, layer));
+      }
       x = to;
     }
   }
@@ -201,7 +205,7 @@ class Recurrent {
   Buffer<S> doutput_[2], dx_reverse_;
   const S* x_ = nullptr;  // of the last forward
   double dropout_ = 0;
-  std::uint64_t dropout_key_ = 0;
+  std::uint64_t key_ = 0;
 };
 
 }  // namespace lstmcore

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "lstmcore/noise.hpp"
 #include "lstmcore/weights.hpp"
 
 namespace lstmcore {
@@ -72,7 +73,7 @@ class Unit {
   virtual double flops(Index rows) const = 0;
   virtual void pack(const S* parameters) = 0;
   // io.x of a kept pass must stay as it is until backward.
-  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) = 0;
+  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) = 0;
   // Adds the gradients of the parameters to `gradients`. Uses up what forward kept.
   virtual void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
                         S* gradients) = 0;

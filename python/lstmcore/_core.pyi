@@ -43,6 +43,8 @@ class RecurrentF32(_Parameterised):
         proj_size: int = 0,
         bf16: bool = False,
         recompute: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None: ...
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True

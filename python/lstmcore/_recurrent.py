@@ -48,7 +48,7 @@ class Recurrent(Parameterized):
     dtype : {"float32", "float64"}, default="float32"
         Type of parameters, states and outputs. Inputs of another numeric type are converted.
     seed : int, numpy.random.Generator or None, default=None
-        Source of the initial parameters and of the dropout masks.
+        Source of the initial parameters and of the masks of `forward`.
     recurrent_init : {"uniform", "orthogonal"}, default="uniform"
         All parameters are drawn from U(-1/sqrt(H), 1/sqrt(H)), as in torch; "orthogonal" makes each gate's block of
         the recurrent weights orthogonal instead.
@@ -61,6 +61,12 @@ class Recurrent(Parameterized):
         "bfloat16": calling the layer and `step` use weights rounded to bfloat16 (8 significant bits; sums stay
         float32), which halves the memory traffic that bounds small batches. Biases, peepholes, `forward` and
         `backward` keep full precision. For dtype="float32" only.
+    recurrent_dropout : float, default=0.0
+        Share of h that U does not see in `forward`, with one mask for all steps of a sequence (Gal & Ghahramani 2016);
+        the rest is divided by 1 - recurrent_dropout. Calling the layer drops nothing.
+    zoneout : float, default=0.0
+        Probability that a unit keeps its h, and by a draw of its own its c, at a step of `forward` (Krueger et al.
+        2017). Calling the layer and `step` take the expectation, zoneout * old + (1 - zoneout) * new.
 
     Attributes
     ----------
@@ -93,6 +99,8 @@ class Recurrent(Parameterized):
         forget_bias: float | None = None,
         recompute: bool = False,
         weight_dtype: str | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None:
         registry = {info["name"]: info for info in core.cells()}
         self.cell = check.choice(cell, "cell", registry)
@@ -109,6 +117,8 @@ class Recurrent(Parameterized):
         self.forget_bias = _options.forget_bias(forget_bias, self.cell, self.bias)
         self.recompute = check.flag(recompute, "recompute")
         self.weight_dtype = _options.weight_dtype(weight_dtype, self.dtype)
+        self.recurrent_dropout = check.fraction(recurrent_dropout, "recurrent_dropout")
+        self.zoneout = check.fraction(zoneout, "zoneout")
         if self.dropout and self.num_layers == 1:
             warnings.warn(
                 f"dropout={self.dropout} has no effect with num_layers=1: it applies between layers", stacklevel=3
@@ -139,6 +149,8 @@ class Recurrent(Parameterized):
             self.proj_size,
             self.weight_dtype == "bfloat16",
             self.recompute,
+            self.recurrent_dropout,
+            self.zoneout,
         )
         self._core_step = self._core.step
         self._packing: Packing | None = None  # of the last forward, until its backward
@@ -159,14 +171,15 @@ class Recurrent(Parameterized):
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
     @property
-    def drops(self) -> bool:
-        """Whether `forward` draws masks."""
-        return bool(self.dropout)
-
     @property
     def state_size(self) -> int:
         """Numbers that carry one sequence from step to step: all states of all layers and directions."""
         return self._states.count * sum(self._states.widths.values())
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether `forward` depends on random masks, so that a pass in training needs a seed."""
+        return self.dropout > 0 or self.recurrent_dropout > 0 or self.zoneout > 0
 
     # ---- computing ----------------------------------------------------------------------------------------------
 
@@ -204,13 +217,14 @@ class Recurrent(Parameterized):
     def forward(
         self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
     ) -> tuple[Array, State]:
-        """Compute the same as calling the layer, with dropout, and keep what `backward` needs.
+        """Compute the same as calling the layer, with its dropouts and zoneout, and keep what `backward` needs.
 
-        An array of the layer's dtype in time-major order is kept by reference: leave it unchanged until `backward`.
+        Each call draws masks of its own from the layer's seed. An array of the layer's dtype in time-major order is
+        kept by reference: leave it unchanged until `backward`.
         Parameters, returns and errors are those of calling the layer.
         """
         rows, packing, states = self._prepared(x, state, lengths)
-        seed = int(self._rng.integers(2**63)) if self.dropout else 0
+        seed = int(self._rng.integers(2**63)) if self.draws_masks else 0
         self._packing = None  # a failing forward leaves nothing to go back through
         y, states = self._core.forward(rows, packing.batch_sizes, states, seed, True)
         self._packing = packing

@@ -64,7 +64,7 @@ Result<S> forward(Problem<S>& p, Keep keep) {
   p.unit->forward(p.steps(),
                   {p.x.data(), p.h0.data(), has_c ? p.c0.data() : nullptr, out.y.data(), p.width(), out.hn.data(),
                    has_c ? out.cn.data() : nullptr},
-                  p.reverse, keep);
+                  p.reverse, keep, {});
   return out;
 }
 

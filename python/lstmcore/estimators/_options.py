@@ -82,7 +82,7 @@ class NetworkOptions:
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
         names = ("num_layers", "dropout", "recurrent_dropout", "zoneout")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
