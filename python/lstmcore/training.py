@@ -38,7 +38,8 @@ class Trainer:
     config : TrainingConfig
         How to train.
     rng : numpy.random.Generator
-        Shuffles and seeds dropout. The same generator gives the same bits for any number of threads.
+        Shuffles and seeds the masks of dropout and zoneout. The same generator gives the same bits for any number of
+        threads.
 
     Attributes
     ----------
@@ -50,6 +51,20 @@ class Trainer:
         Its `learning_rate` is set before each step.
     extra : dict
         Values for JSON that checkpoints carry for whoever owns the trainer.
+
+    Examples
+    --------
+    >>> import numpy as np, lstmcore
+    >>> from lstmcore.losses import Squared
+    >>> from lstmcore.network import Dense
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((200, 1), dtype=np.float32)
+    >>> windows = lstmcore.Sequences(x, np.arange(0, 190), np.full(190, 10))
+    >>> network = lstmcore.Network(lstmcore.GRU(1, 8, seed=0), "last", Dense(8, 1, seed=0))
+    >>> config = TrainingConfig(Squared(), max_epochs=20, schedule="one_cycle", learning_rate=0.02)
+    >>> history = Trainer(network, config, rng).fit(windows, x[9:199])  # to remember the last value
+    >>> history.loss_curve[-1] < 0.02 * history.loss_curve[0]
+    True
     """
 
     def __init__(self, network: Network, config: TrainingConfig, rng: np.random.Generator) -> None:
@@ -180,11 +195,11 @@ class Trainer:
     def train_step(self, batch: Batch, targets: Array, weights: Array | None = None) -> tuple[float, float]:
         """Take one step of the optimizer on one batch; return the loss before it and the norm of the gradient."""
         network, config = self.network, self.config
-        seed = int(self.rng.integers(1 << 62)) if network.recurrent.dropout else 0
+        seed = int(self.rng.integers(1 << 62)) if network.recurrent.draws_masks else 0
         output = network.forward(batch, training=True, seed=seed, tbptt_steps=config.tbptt_steps)
         loss, doutput = config.loss(output, targets, weights)
         network.backward(doutput)
-        norm = config.step(self.optimizer)
+        norm = self.optimizer.step(config.clip_norm, config.clip_value)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"loss {loss}, norm of the gradients {norm}")
         return loss, norm
