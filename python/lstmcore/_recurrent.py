@@ -171,7 +171,6 @@ class Recurrent(Parameterized):
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
     @property
-    @property
     def state_size(self) -> int:
         """Numbers that carry one sequence from step to step: all states of all layers and directions."""
         return self._states.count * sum(self._states.widths.values())

@@ -161,7 +161,7 @@ def _split(indices: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def as_sequences(
-    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = None, finite: bool = True
+    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = np.float32, finite: bool = True
 ) -> Sequences:
     """Read what users have as `Sequences`.
 
@@ -174,7 +174,7 @@ def as_sequences(
         What messages call it.
     n_features : int, optional
         The number of features that a fitted model needs.
-    dtype : dtype, optional
+    dtype : dtype or None
         float32 or float64. None: float32 stays as it is, anything else becomes float64.
     finite : bool, default=True
         Refuse NaN and infinity.
