@@ -116,7 +116,7 @@ def test_the_file_is_plain_data(saved: Path) -> None:
     }
     assert config["format"] == model_file.FORMAT == 1
     assert config["kind"] == "regressor"
-    assert config["network"]["cell"] == "lstm"
+    assert config["network"]["recurrent"]["cell"] == "lstm"
 
 
 def test_failed_save_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,7 @@ class ClassifierModel(SequenceModel):
 
     def _probabilities(self, outputs: Array) -> Array:
         if self.multilabel:
-            return np.asarray(0.5 + 0.5 * np.tanh(0.5 * outputs), dtype=outputs.dtype)
+            return core.sigmoid(outputs)
         return core.softmax(outputs)
 
     def _finish(self, outputs: Array) -> Array:

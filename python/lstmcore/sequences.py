@@ -82,6 +82,11 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The rows [length, I] of sequence i, a view: scikit-learn's splitters take `Sequences` like a list."""
+        i = range(len(self))[i]
+        return self.values[self.starts[i] : self.starts[i] + self.lengths[i]]
+
     def __repr__(self) -> str:
         shortest, longest = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
         return f"Sequences(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
