@@ -55,7 +55,7 @@ def test_digits_by_rows() -> None:
 @pytest.mark.parametrize("cell", [cell["name"] for cell in core.cells()] + ["rnn"])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_every_cell_learns(cell: str, pooling: str, rng: np.random.Generator) -> None:
-    X = 0.5 * rng.standard_normal((300, 7, 1))
+    X = 0.5 * rng.standard_normal((300, 7, 2))  # of one feature alone layer normalisation would see but the sign
     y = X[:, :, 0].mean(axis=1)
     reg = RNNRegressor(cell=cell, pooling=pooling, hidden_size=16, max_epochs=25, learning_rate=1e-2, random_state=0)
     assert reg.fit(X, y).score(X, y) > 0.8

@@ -159,6 +159,7 @@ class Recurrent(Parameterized):
     def _initialise(self) -> None:
         writable = dict(self._views(self.flat_parameters))
         _init.uniform(self.flat_parameters, self.hidden_size, self._rng)
+        _init.no_rescaling(writable)
         if self.recurrent_init == "orthogonal":
             _init.orthogonal(writable, self.hidden_size, self._rng)
         if self.forget_bias is not None:
