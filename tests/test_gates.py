@@ -9,6 +9,7 @@ from cases import CELLS, Case, as_state, in_double, same_bits
 from reference import sigmoid, split
 
 import lstmcore
+from lstmcore._isa import core
 
 Arrays = dict[str, np.ndarray]
 
@@ -86,6 +87,7 @@ def expected_gates(case: Case, parameters: Arrays) -> Arrays:
 
 
 STACK = {"num_layers": 2, "bidirectional": True}
+PROJECTED = [info["name"] for info in core.cells() if info["projection"]]
 
 
 @pytest.mark.parametrize(
