@@ -39,6 +39,7 @@ py::list list_cells() {
 }  // namespace
 
 void register_recurrent(py::module_& m);
+void register_layers(py::module_& m);
 void register_training(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
@@ -53,5 +54,6 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.def("first_nonfinite", &first_nonfinite_of<double>, py::arg("x").noconvert(),
         "Flat index of the first NaN or infinity in a C-contiguous array, -1 if there is none.");
   register_recurrent(m);
+  register_layers(m);
   register_training(m);
 }

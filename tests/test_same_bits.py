@@ -110,10 +110,26 @@ def test_bfloat16_weights_are_rounded_weights(cell: str) -> None:
         assert same_bits(y_trained, exact(case.x(), case.state(), case.lengths())[0])  # training has all bits
 
 
-def test_any_number_of_threads_in_both_directions() -> None:
-    for ragged in (False, True):
-        case = Case("lstm", 40, 96, 8, 37, num_layers=2, bidirectional=True, proj_size=50, ragged=ragged)
-        layer = case.layer()
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("lstm", 40, 96, 8, 37, proj_size=50, num_layers=2, bidirectional=True),
+        Case("lstm", 40, 96, 8, 37, proj_size=50, num_layers=2, bidirectional=True, ragged=True),
+        *(
+            Case(cell, 20, 50, 60, batch, num_layers=2, bidirectional=True, ragged=True, dtype=dtype)
+            for cell, batch, dtype in [
+                ("lstm", 1, "float32"),
+                ("gru", 2, "float64"),
+                ("gru_reset_before", 5, "float32"),
+            ]
+        ),
+        Case("lstm", 8, 200, 12, 3, num_layers=2, bidirectional=True, dtype="float32"),  # three threads share panels
+    ],
+    ids=str,
+)
+def test_any_number_of_threads_in_both_directions(case: Case) -> None:
+    for options in ({}, {"recompute": True}):
+        layer = case.layer(**options)
         lstmcore.set_num_threads(1)
         expected = outcome(layer, case)
         for n in (2, 3, 4):

@@ -94,6 +94,28 @@ double quantile_loss(const LossBatch<S>& batch, const S* target, const std::vect
   });
 }
 
+// −y·log σ(ŷ) − (1 − y)·log(1 − σ(ŷ)) for y in [0, 1], as max(ŷ, 0) − y·ŷ + log(1 + e^−|ŷ|), which never overflows
+template <class S>
+double binary_cross_entropy(const LossBatch<S>& batch, const S* target) {
+  return mean_loss(batch, target, 1, [](double output, double y, Index) {
+    const double fraction = std::exp(-std::abs(output)), larger = 1 / (1 + fraction);  // σ(|ŷ|)
+    const double probability = output < 0 ? fraction * larger : larger;
+    return LossAndSlope{std::max(output, 0.0) - y * output + std::log1p(fraction), probability - y};
+  });
+}
+
+// p = σ(z), element by element. logits, p: [n]; they may be the same.
+template <class S>
+void sigmoid(const S* logits, Index n, S* p) {
+  constexpr Index V = Vec<S>::width;
+  const Index whole = n / V * V;
+  for (Index i = 0; i < whole; i += V) sigmoid(Vec<S>::loadu(logits + i)).storeu(p + i);
+  S rest[V] = {};
+  std::copy(logits + whole, logits + n, rest);
+  sigmoid(Vec<S>::loadu(rest)).storeu(rest);
+  std::copy(rest, rest + (n - whole), p + whole);
+}
+
 // Softmax of rows, keeping a padded copy of one row.
 template <class S>
 class Softmax {
@@ -124,22 +146,25 @@ class Softmax {
   std::vector<S> row_;
 };
 
-// −log p[label] of the softmax of each row
+// −Σ_k q_k·log p_k with p the softmax of a row and q = (1 − s)·onehot(label) + s/O: label smoothing s (Szegedy et al.
+// 2016), none at 0
 // labels: [B], each in [0, O)
 template <class S>
-double cross_entropy(const LossBatch<S>& batch, const std::int64_t* labels) {
+double cross_entropy(const LossBatch<S>& batch, const std::int64_t* labels, double smoothing = 0) {
   Softmax<S> softmax(batch.O);
-  const double scale = 1.0 / batch.weight_sum();
+  const double scale = 1.0 / batch.weight_sum(), share = smoothing / static_cast<double>(batch.O);
   double total = 0;
   for (Index b = 0; b < batch.B; ++b) {
     const double weight = batch.weight(b) * scale;
     const S* logits = batch.output + b * batch.O;
     S* d = batch.doutput + b * batch.O;
-    const double log_sum = softmax(logits, d);
-    total += weight * (log_sum - static_cast<double>(logits[labels[b]]));
-    // dz = p − onehot(label)
-    d[labels[b]] -= S(1);
-    for (Index k = 0; k < batch.O; ++k) d[k] *= static_cast<S>(weight);
+    const double log_sum = softmax(logits, d);  // −log p_k = log_sum − z_k, and Σ_k q_k = 1
+    double smoothed = 0;
+    for (Index k = 0; share > 0 && k < batch.O; ++k) smoothed += share * static_cast<double>(logits[k]);
+    total += weight * (log_sum - (1 - smoothing) * static_cast<double>(logits[labels[b]]) - smoothed);
+    // dz = p − q
+    d[labels[b]] -= static_cast<S>(1 - smoothing);
+    for (Index k = 0; k < batch.O; ++k) d[k] = (d[k] - static_cast<S>(share)) * static_cast<S>(weight);
   }
   return total;
 }

@@ -1,8 +1,10 @@
-// Optimizers: SGD, Adam and AdamW as one fused pass over flat vectors that clips, decays, updates and zeroes gradients.
+// Optimizers: SGD, Adam, AdamW and RMSprop as one fused pass over flat vectors that clips, decays, updates and zeroes
+// gradients.
 //
 // Elementwise, so no result depends on the number of threads; the norm is summed in fixed blocks.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -45,6 +47,24 @@ double gradient_norm(const S* g, std::ptrdiff_t n) {
 // What scales the gradient so that its norm is at most `limit` (0: no limit), as torch.nn.utils.clip_grad_norm_.
 inline double clip_factor(double norm, double limit) { return limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0; }
 
+struct GradientScale {
+  double norm, scale;  // ‖g‖₂ before clipping; what the gradient is to be multiplied by
+};
+
+// Cuts each component of g [n] to ±value_limit, in place, then limits the norm of that to norm_limit (0: no limit).
+// A gradient whose norm is not finite stays as it is.
+template <class S>
+GradientScale clip_gradient(S* g, std::ptrdiff_t n, double norm_limit, double value_limit) {
+  const double norm = gradient_norm(g, n);
+  if (!(value_limit > 0) || !std::isfinite(norm)) return {norm, clip_factor(norm, norm_limit)};
+  const S limit = static_cast<S>(value_limit);
+  parallel_for(n, 4.0 * static_cast<double>(n), [=](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    LSTMCORE_SIMD
+    for (std::ptrdiff_t i = begin; i < end; ++i) g[i] = g[i] > limit ? limit : g[i] < -limit ? -limit : g[i];
+  });
+  return {norm, clip_factor(gradient_norm(g, n), norm_limit)};
+}
+
 // Which parameters decay (weights do, biases do not), and how much.
 struct Decay {
   struct Range {
@@ -82,24 +102,34 @@ void for_each_parameter(std::ptrdiff_t n, const Decay& decay, Rule&& rule) {
   });
 }
 
+// Each optimizer counts its steps and names the vectors that it remembers, one number a parameter:
+// for_each_memory(f) calls f(name, vector). Zero counts and vectors are its start.
+
 // Stochastic gradient descent with momentum, as torch.optim.SGD.
 template <class S>
 struct Sgd {
   double momentum = 0;
   bool nesterov = false;
   Decay decay;
-  std::vector<S> velocity;  // one per parameter
+  std::ptrdiff_t steps = 0;
+  std::vector<S> velocity;
+
+  std::ptrdiff_t size() const { return static_cast<std::ptrdiff_t>(velocity.size()); }
+  template <class F>
+  void for_each_memory(F&& f) {
+    f("velocity", velocity);
+  }
 
   // w, g: [n]; g is set to zero. scale: what the gradient is multiplied by first.
   void step(S* w, S* g, double learning_rate, double scale) {
+    ++steps;
     const S mu = static_cast<S>(momentum);
     const Constants constants{static_cast<S>(learning_rate), mu, static_cast<S>(scale), nesterov ? S(1) : S(0),
                               nesterov ? mu : S(1)};
     S* v = velocity.data();
-    for_each_parameter<S>(static_cast<std::ptrdiff_t>(velocity.size()), decay,
-                          [=](std::ptrdiff_t begin, std::ptrdiff_t end, const DecayTerms<S>& terms) {
-                            pass(end - begin, w + begin, g + begin, v + begin, constants, terms);
-                          });
+    for_each_parameter<S>(size(), decay, [=](std::ptrdiff_t begin, std::ptrdiff_t end, const DecayTerms<S>& terms) {
+      pass(end - begin, w + begin, g + begin, v + begin, constants, terms);
+    });
   }
 
  private:
@@ -129,7 +159,14 @@ struct Adam {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   Decay decay;
   std::ptrdiff_t steps = 0;
-  std::vector<S> first, second;  // moments, one per parameter
+  std::vector<S> first, second;  // moments
+
+  std::ptrdiff_t size() const { return static_cast<std::ptrdiff_t>(first.size()); }
+  template <class F>
+  void for_each_memory(F&& f) {
+    f("first_moment", first);
+    f("second_moment", second);
+  }
 
   // w, g: [n]; g is set to zero. scale: what the gradient is multiplied by first.
   void step(S* w, S* g, double learning_rate, double scale) {
@@ -147,10 +184,9 @@ struct Adam {
     c.through_gradient = static_cast<S>(decay.decoupled ? 0 : 1);
     c.beside_gradient = static_cast<S>(decay.decoupled ? learning_rate : 0);
     S *m = first.data(), *v = second.data();
-    for_each_parameter<S>(static_cast<std::ptrdiff_t>(first.size()), decay,
-                          [=](std::ptrdiff_t begin, std::ptrdiff_t end, const DecayTerms<S>& terms) {
-                            pass(end - begin, w + begin, g + begin, m + begin, v + begin, c, terms);
-                          });
+    for_each_parameter<S>(size(), decay, [=](std::ptrdiff_t begin, std::ptrdiff_t end, const DecayTerms<S>& terms) {
+      pass(end - begin, w + begin, g + begin, m + begin, v + begin, c, terms);
+    });
   }
 
  private:
@@ -172,6 +208,65 @@ struct Adam {
       v[i] = c.keep2 * v[i] + c.take2 * gradient * gradient;
       // w −= η/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)
       w[i] = (w[i] - c.beside_gradient * shrink) - c.rate * (m[i] / (std::sqrt(v[i]) / c.root2 + c.epsilon));
+      g[i] = S(0);
+    }
+  }
+};
+
+// RMSprop (Tieleman & Hinton 2012) as torch.optim.RMSprop; centered: by the gradient's variance (Graves 2013).
+template <class S>
+struct RmsProp {
+  double alpha = 0.99, epsilon = 1e-8, momentum = 0;
+  bool centered = false;
+  Decay decay;
+  std::ptrdiff_t steps = 0;
+  std::vector<S> square, velocity, mean;  // mean is empty unless centered
+
+  std::ptrdiff_t size() const { return static_cast<std::ptrdiff_t>(square.size()); }
+  template <class F>
+  void for_each_memory(F&& f) {
+    f("square", square);
+    f("velocity", velocity);
+    if (centered) f("mean", mean);
+  }
+
+  // w, g: [n]; g is set to zero. scale: what the gradient is multiplied by first.
+  void step(S* w, S* g, double learning_rate, double scale) {
+    ++steps;
+    const Constants c{static_cast<S>(learning_rate), static_cast<S>(momentum),  static_cast<S>(scale),
+                      static_cast<S>(alpha),         static_cast<S>(1 - alpha), static_cast<S>(epsilon)};
+    const auto run = centered ? &pass<true> : &pass<false>;
+    S *s = square.data(), *v = velocity.data(), *m = mean.data();
+    for_each_parameter<S>(size(), decay, [=](std::ptrdiff_t begin, std::ptrdiff_t end, const DecayTerms<S>& terms) {
+      run(end - begin, w + begin, g + begin, s + begin, v + begin, centered ? m + begin : nullptr, c, terms);
+    });
+  }
+
+ private:
+  struct Constants {
+    S rate, mu, scale, keep, take, epsilon;
+  };
+
+  template <bool centered>
+  static void pass(std::ptrdiff_t n, S* __restrict w, S* __restrict g, S* __restrict s, S* __restrict v,
+                   S* __restrict m, const Constants c, const DecayTerms<S> terms) {
+    LSTMCORE_SIMD
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+      // g' = scale·g + λ₂w + λ₁sign(w)
+      const S gradient = c.scale * g[i] + terms(w[i]);
+      // s = αs + (1 − α)g'²
+      s[i] = c.keep * s[i] + c.take * gradient * gradient;
+      S variance = s[i];
+      if constexpr (centered) {
+        // m = αm + (1 − α)g', and s − m² instead of s: rounding alone makes it negative
+        m[i] += c.take * (gradient - m[i]);
+        variance -= m[i] * m[i];
+        variance = variance < S(0) ? S(0) : variance;
+      }
+      // v = μv + g' / (√s + ε)
+      v[i] = c.mu * v[i] + gradient / (std::sqrt(variance) + c.epsilon);
+      // w −= ηv
+      w[i] -= c.rate * v[i];
       g[i] = S(0);
     }
   }

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <exception>
 #include <thread>
+#include <vector>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -135,6 +137,25 @@ template <class F>
 void parallel_for(std::ptrdiff_t n_items, double flops, F&& f) {
   team(team_size(n_items, flops),
        [&](int member, int size) { f(n_items * member / size, n_items * (member + 1) / size); });
+}
+
+// f(0) … f(n − 1) on a thread each, which f has for itself: inside it teams have one member. What f throws is thrown
+// here, when all are done.
+template <class F>
+void side_by_side(int n, F&& f) {
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(n));
+  team(n, [&](int member, int size) {
+    for (int i = member; i < n; i += size) {
+      try {
+        f(i);
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+    }
+  });
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
 }
 
 // Where the members of a team wait for each other, often: it spins, and lets others run if the wait is long.

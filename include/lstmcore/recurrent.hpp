@@ -6,6 +6,7 @@
 
 #include "lstmcore/dropout.hpp"
 #include "lstmcore/registry.hpp"
+#include "lstmcore/share.hpp"
 
 namespace lstmcore {
 
@@ -88,8 +89,10 @@ class Recurrent {
   void backward(const Steps& steps, const S* dy, States<const S*> dfinal, S* dx, States<S*> dinitial) {
     const Index inner = output_size();
     for (int layer = config_.num_layers - 1; layer >= 0; --layer) {
-      S* to = layer == 0 ? dx : doutput_[layer % 2].reserve(steps.N * inner);
-      for (int direction = 0; direction < directions(); ++direction) {
+      const Index size = steps.N * (layer == 0 ? config_.input_size : inner);
+      S* to = layer == 0 ? dx : doutput_[layer % 2].reserve(size);
+      S* to_reverse = directions() == 2 && to != nullptr ? dx_reverse_.reserve(size) : nullptr;
+      for_directions(steps, layer, [&](int direction) {
         const int u = layer * directions() + direction;
         BackwardArrays<S> io;
         io.x = layer == 0 ? x_ : kept_output(layer - 1).data();
@@ -97,13 +100,13 @@ class Recurrent {
         io.lddy = inner;
         io.dhn = at(dfinal.h, u, steps.B, h_size());
         io.dcn = at(dfinal.c, u, steps.B, c_size());
-        io.dx = to;
-        io.add_dx = direction > 0;
+        io.dx = direction == 0 ? to : to_reverse;
         io.dh0 = at(dinitial.h, u, steps.B, h_size());
         io.dc0 = at(dinitial.c, u, steps.B, c_size());
         units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
-      }
-      if (layer > 0 && dropout_ > 0) apply_dropout(to, steps.N * inner, dropout_, mask_key(dropout_key_, layer - 1));
+      });
+      if (to_reverse != nullptr) add(to_reverse, size, to);
+      if (layer > 0 && dropout_ > 0) apply_dropout(to, size, dropout_, mask_key(dropout_key_, layer - 1));
       dy = to;
     }
   }
@@ -120,6 +123,24 @@ class Recurrent {
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
   Buffer<S>& passing_output(int layer) { return outputs_[2 * layer + 1]; }
 
+  static void add(const S* values, Index n, S* to) {
+    parallel_for(n, static_cast<double>(n), [&](Index begin, Index end) {
+      LSTMCORE_SIMD
+      for (Index i = begin; i < end; ++i) to[i] += values[i];
+    });
+  }
+
+  // f(direction) for the directions of a layer. They need nothing of each other, so that two threads at most had better
+  // take one each, without a barrier; more threads share one direction after the other.
+  template <class F>
+  void for_directions(const Steps& steps, int layer, F&& f) const {
+    if (directions() == 2) {
+      const double flops = units_[2 * layer]->flops(steps.N);
+      if (Team::members(steps, flops) <= 2 && team_size(2, 2 * flops) == 2) return side_by_side(2, f);
+    }
+    for (int direction = 0; direction < directions(); ++direction) f(direction);
+  }
+
   void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, double dropout,
            std::uint64_t key) {
     if (bound_ == nullptr) throw std::logic_error("bind parameters first");
@@ -132,7 +153,7 @@ class Recurrent {
       S* to = y;
       if (!top)
         to = (keep == Keep::Nothing ? passing_output(layer) : kept_output(layer)).reserve(steps.N * output_size());
-      for (int direction = 0; direction < directions(); ++direction) {
+      for_directions(steps, layer, [&](int direction) {
         const int u = layer * directions() + direction;
         ForwardArrays<S> io;
         io.x = x;
@@ -143,7 +164,7 @@ class Recurrent {
         io.hn = at(final.h, u, steps.B, h_size());
         io.cn = at(final.c, u, steps.B, c_size());
         units_[u]->forward(steps, io, direction == 1, keep);
-      }
+      });
       if (!top && dropout > 0) apply_dropout(to, steps.N * output_size(), dropout, mask_key(key, layer));
       x = to;
     }
@@ -159,7 +180,7 @@ class Recurrent {
   S* gradients_ = nullptr;
   bool stale_ = true;
   std::vector<Buffer<S>> outputs_;
-  Buffer<S> doutput_[2];
+  Buffer<S> doutput_[2], dx_reverse_;
   const S* x_ = nullptr;  // of the last forward
   double dropout_ = 0;
   std::uint64_t dropout_key_ = 0;

@@ -23,6 +23,10 @@ class Sequence final : public Unit<S> {
 
   std::vector<Parameter> parameters() const override { return plan_.parameters; }
   Index parameter_count() const override { return plan_.count; }
+  double flops(Index rows) const override {
+    return 2.0 * rows * Cell::kBlocks * plan_.shape.hidden_size *
+           (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
+  }
   void pack(const S* parameters) override {
     weights_.pack_forward(parameters);
     backward_packed_ = x_transposed_packed_ = false;
@@ -78,10 +82,6 @@ class Sequence final : public Unit<S> {
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
   Index ld_h() const { return padded<S>(plan_.output_size); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
-  double flops(Index rows) const {
-    return 2.0 * rows * Cell::kBlocks * plan_.shape.hidden_size *
-           (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
-  }
 
   // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
   // too little work; reading W once for several steps leaves U alone.
@@ -355,14 +355,13 @@ class Sequence final : public Unit<S> {
     for_stages([&](auto stage) {
       using L = Layout<stage>;
       if constexpr (L::x_count > 0) {
-        const bool add = io.add_dx || stage > 0;
         parallel_for(w.rows, 2.0 * w.rows * Cell::kBlocks * plan_.shape.hidden_size * I, [&](Index begin, Index end) {
           Product<S> p;
           p.h = gate_operand<stage>(0, 0, L::x_count);
           p.weights = weights_.x_transposed(stage);
           p.panel_stride = p.h.segments * p.h.k * V;
           p.init = {zeros_, 0, 0};
-          product_to_rows(p, begin, end, io.dx + w.row * I, I, I, add);
+          product_to_rows(p, begin, end, io.dx + w.row * I, I, I, stage > 0);
         });
       }
     });

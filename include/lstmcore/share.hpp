@@ -26,17 +26,21 @@ class Team {
   // f(share) on each member of a team for a batch whose time loop takes `flops` operations.
   template <class F>
   void run(const Steps& steps, double flops, F&& f) {
-    const double step_flops = flops / static_cast<double>(steps.T);
-    const int wanted = std::max(1, static_cast<int>(std::min<double>(max_threads(), flops / kFlopsPerThread)));
-    const Grid grid(steps.B, step_flops, wanted);
-    team(grid.groups * grid.parts, [&](int member, int size) {
-      const Grid given(steps.B, step_flops, size);  // perhaps fewer than asked for
+    team(members(steps, flops), [&](int member, int size) {
+      const Grid given(steps, flops, size);  // perhaps fewer than asked for
       if (member >= given.groups * given.parts) return;
       const int group = member / given.parts;
       const Share share{row_bound(steps, group, given.groups), row_bound(steps, group + 1, given.groups),
                         member % given.parts, given.parts, &barriers_[group % kBarriers]};
       if (share.begin < share.end) f(share);
     });
+  }
+
+  // How many members a team for such a batch has.
+  static int members(const Steps& steps, double flops) {
+    const int n = std::max(1, static_cast<int>(std::min<double>(max_threads(), flops / kFlopsPerThread)));
+    const Grid grid(steps, flops, n);
+    return grid.groups * grid.parts;
   }
 
  private:
@@ -46,9 +50,9 @@ class Team {
 
   struct Grid {
     int groups, parts;
-    Grid(Index B, double step_flops, int n) {
-      groups = static_cast<int>(std::clamp<Index>(B / kRowsPerGroup, 1, n));
-      const double worth = step_flops / groups / kFlopsPerPart;
+    Grid(const Steps& steps, double flops, int n) {
+      groups = static_cast<int>(std::clamp<Index>(steps.B / kRowsPerGroup, 1, n));
+      const double worth = flops / static_cast<double>(steps.T) / groups / kFlopsPerPart;
       parts = groups > kBarriers ? 1 : std::clamp(static_cast<int>(std::min(worth, 1e6)), 1, n / groups);
     }
   };

@@ -46,7 +46,6 @@ struct BackwardArrays {
   Index lddy;
   const S *dhn, *dcn;  // [B, width], nullptr: zeros
   S* dx;               // [N, input_size], nullptr: not wanted
-  bool add_dx;         // add to dx instead of writing it
   S *dh0, *dc0;        // [B, width], nullptr: not wanted
 };
 
@@ -60,6 +59,8 @@ class Unit {
   virtual ~Unit() = default;
   virtual std::vector<Parameter> parameters() const = 0;
   virtual Index parameter_count() const = 0;
+  // Floating-point operations of a pass forward over so many rows.
+  virtual double flops(Index rows) const = 0;
   virtual void pack(const S* parameters) = 0;
   // io.x of a kept pass must stay as it is until backward.
   virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) = 0;

@@ -15,6 +15,7 @@ from lstmcore._isa import core as _core
 from lstmcore._threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from lstmcore import callbacks, schedules
     from lstmcore._versions import show_versions
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
-    from lstmcore.optimizers import SGD, Adam, AdamW
+    from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
 
 __version__ = "0.1.0"
@@ -35,15 +36,18 @@ __all__ = [
     "Adam",
     "AdamW",
     "Network",
+    "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
     "Sequences",
+    "callbacks",
     "cells",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
     "load",
+    "schedules",
     "set_num_threads",
     "show_versions",
 ]
@@ -57,6 +61,7 @@ _HOME = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "Network": "network",
+    "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
@@ -64,9 +69,12 @@ _HOME = {
     "load": "model_file",
     "show_versions": "_versions",
 }
+_MODULES = ("callbacks", "schedules")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"lstmcore.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'lstmcore' has no attribute {name!r}")
     try:

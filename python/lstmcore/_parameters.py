@@ -115,3 +115,24 @@ class Parameterized:
             check.finite(view, label, source)
         self.flat_parameters[...] = values
         self.parameters_changed()
+
+
+class Layer(Parameterized):
+    """A layer that `_build` makes from its attributes: those and the parameters are what is copied and pickled."""
+
+    def _build(self) -> None:
+        """Make `_core`, its parameters all zero."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return options and parameters; gradients are not carried along."""
+        made = ("_core", "flat_gradients", "parameters", "gradients")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the layer anew, on vectors of its own."""
+        self.__dict__.update(state)
+        values = self.flat_parameters
+        self._build()
+        self.flat_parameters[...] = values
+        self.parameters_changed()

@@ -34,13 +34,9 @@ class Readout:
 
     def infer(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
         """Return the features of a batch, from outputs y [N, width] (None for "last") and final states."""
-        return (
-            self._last(states)
-            if self.kind == "last"
-            else y
-            if self.pooling is None
-            else self.pooling.infer(y, batch_sizes)
-        )
+        if self.kind == "last":
+            return self._last(states)
+        return y if self.pooling is None else self.pooling(y, batch_sizes)
 
     def forward(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
         """Compute the same, keeping what `backward` needs."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._validation import Array
 
@@ -35,12 +36,49 @@ class Loss:
 
 
 class CrossEntropy(Loss):
-    """Softmax cross-entropy −log p[label]; targets are class numbers."""
+    """Softmax cross-entropy −log p[label], as ``torch.nn.functional.cross_entropy``; targets are class numbers.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        In [0, 1). The label's share of the target distribution shrinks to ``1 - label_smoothing``; the rest is spread
+        over all classes, the label's own among them (Szegedy et al. 2016, section 7).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, gradient = CrossEntropy()(np.zeros((1, 4)), np.array([2]))
+    >>> round(loss, 4)  # log 4
+    1.3863
+    """
 
     name = "cross_entropy"
 
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = check.fraction(label_smoothing, "label_smoothing")
+
     def _compute(self, output: Array, target: Array, weights: Array | None) -> tuple[float, Array]:
-        return core.cross_entropy(output, target, weights)
+        return core.cross_entropy(output, target, weights, self.label_smoothing)
+
+
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy −y·log p − (1 − y)·log(1 − p) with p = σ(output), for labels that exclude no other.
+
+    `target` [B, n_labels] holds numbers from 0 to 1; the mean runs over samples and labels, as in
+    ``torch.nn.functional.binary_cross_entropy_with_logits``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, gradient = BinaryCrossEntropy()(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
+    >>> gradient
+    array([[-0.25,  0.25]])
+    """
+
+    name = "binary_cross_entropy"
+
+    def _compute(self, output: Array, target: Array, weights: Array | None) -> tuple[float, Array]:
+        return core.binary_cross_entropy(output, target, weights)
 
 
 class Squared(Loss):

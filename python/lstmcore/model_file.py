@@ -6,17 +6,14 @@ A file is data, never code. Its tensors have the names of ``network.parameters``
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from lstmcore import _files
 from lstmcore import _validation as check
 from lstmcore._validation import Array
+from lstmcore.embedding import Embedding
 from lstmcore.layers import from_cell
 from lstmcore.model import Model
 from lstmcore.network import Dense, Network
@@ -25,8 +22,12 @@ FORMAT = 1
 """Version of the format that this version writes, and the newest that it reads."""
 
 _KEY = "lstmcore"
+_VECTORS = "embedding.weight"
+_RECURRENT = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
+_EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
+    "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
 }
@@ -42,17 +43,14 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     OSError
         If it cannot be written.
     """
-    from safetensors.numpy import save as to_bytes
-
-    path = _checked(path)
+    path = _files.as_path(path)
     config = {
         "format": FORMAT,
         "kind": model.kind,
         "network": network_config(model.network),
         "task": model._task_config(),
     }
-    tensors = {name: np.ascontiguousarray(values) for name, values in model.network.parameters.items()}
-    _replace(path, to_bytes(tensors, {_KEY: json.dumps(config)}))
+    _files.write_tensors(path, _tensors(model.network), _KEY, config)
 
 
 def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Model:
@@ -78,14 +76,14 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
         If it is not a model file, is damaged, lacks tensors, or was written by a newer version, or weight_dtype is not
         as described.
     """
-    path = _checked(path)
-    tensors, config = _read(path)
+    path = _files.as_path(path)
+    tensors, config = _files.read_tensors(path, _KEY, "model", FORMAT)
     if weight_dtype is not None:
         check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
         module, name = _KINDS[config["kind"]]
-        network = build_network({**config["network"], "weight_dtype": weight_dtype})
-        network.load_parameters(tensors)
+        network = build_network(config["network"], tensors.get(_VECTORS), weight_dtype)
+        network.load_parameters({name: values for name, values in tensors.items() if name in network.parameters})
         model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged model file: {type(error).__name__}: {error}") from error
@@ -94,63 +92,31 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
 
 def network_config(network: Network) -> dict[str, Any]:
     """Return what `build_network` needs, ready for JSON."""
-    recurrent = network.recurrent
-    names = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
-    options = {name: getattr(recurrent, name) for name in names}
-    return {**options, "pooling": network.pooling, "n_outputs": network.n_outputs, "dtype": network.dtype.name}
+    recurrent, embedding = network.recurrent, network.embedding
+    return {
+        "dtype": network.dtype.name,
+        "recurrent": {name: getattr(recurrent, name) for name in _RECURRENT},
+        "pooling": network.pooling,
+        "n_outputs": network.n_outputs,
+        "n_static": network.n_static,
+        "embedding": None if embedding is None else {name: getattr(embedding, name) for name in _EMBEDDING},
+    }
 
 
-def build_network(config: dict[str, Any]) -> Network:
-    """Build a network from what `network_config` gave; its parameters are random."""
-    options = dict(config)
-    pooling, n_outputs = options.pop("pooling"), options.pop("n_outputs")
-    recurrent = from_cell(**options, seed=0)
-    return Network(recurrent, pooling, Dense(recurrent.output_size, n_outputs, dtype=recurrent.dtype, seed=0))
+def build_network(config: dict[str, Any], vectors: Array | None = None, weight_dtype: str | None = None) -> Network:
+    """Build a network from what `network_config` gave; its parameters are random, but for an embedding's `vectors`."""
+    dtype, embedding, initial = config["dtype"], None, None
+    recurrent = from_cell(**config["recurrent"], dtype=dtype, weight_dtype=weight_dtype, seed=0)
+    if config["embedding"] is not None:
+        embedding = Embedding(**config["embedding"], vectors=vectors, dtype=dtype, seed=0)
+    if config["n_static"]:
+        initial = Dense(config["n_static"], recurrent.state_size, dtype=dtype, seed=0)
+    dense = Dense(recurrent.output_size, config["n_outputs"], dtype=dtype, seed=0)
+    return Network(recurrent, config["pooling"], dense, embedding=embedding, initial=initial)
 
 
-def _checked(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or a path, got {path!r}")
-    return Path(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path`, then take its place: readers see the old file or the new one, never half of one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model file {path}" if not path.exists() else f"{path} is no file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a model file, or not a whole one: {error}") from error
-    try:
-        config = json.loads(metadata[_KEY])
-        version = int(config["format"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a safetensors file, but not a model of lstmcore") from error
-    if version > FORMAT:
-        raise ValueError(f"{path} has format {version}; this version of lstmcore reads up to {FORMAT}: update lstmcore")
-    return tensors, config
+def _tensors(network: Network) -> dict[str, Array]:
+    """All parameters, and the vectors of an embedding that is not trained."""
+    if network.embedding is None:
+        return network.parameters
+    return {**network.parameters, _VECTORS: network.embedding.weight}

@@ -147,7 +147,7 @@ class Network(Parameterized):
         if pooling is not None:
             check.choice(self.pooling, "pooling", POOLINGS)
         if self.pooling in _OVER_TIME and not isinstance(pooling, Pooling):
-            pooling = Pooling(str(pooling), recurrent.output_size, dtype=recurrent.dtype, seed=0)
+            pooling = Pooling(str(pooling), recurrent.output_size, dtype=recurrent.dtype)
         layers = {
             "embedding": embedding,
             "initial": initial,

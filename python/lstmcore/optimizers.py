@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lstmcore import _validation as check
 from lstmcore._isa import core
@@ -29,7 +32,7 @@ class Trainable(Protocol):
 
 
 class Optimizer:
-    """Base of `SGD`, `Adam` and `AdamW`.
+    """Base of `SGD`, `Adam`, `AdamW` and `RMSprop`.
 
     Attributes
     ----------
@@ -50,43 +53,87 @@ class Optimizer:
         """Return the core's object, its memory all zero."""
         raise NotImplementedError
 
-    def step(self, clip_norm: float | None = None) -> float:
+    def _make(self, name: str, *options: Any) -> Any:
+        """Return the core's optimizer of that name for the target's dtype."""
+        target = self.target
+        kind = getattr(core, name + ("F64" if target.flat_parameters.dtype == np.float64 else "F32"))
+        return kind(len(target.flat_parameters), _weight_ranges(target), *options, self.weight_decay, self.l1)
+
+    def step(self, clip_norm: float | None = None, clip_value: float | None = None) -> float:
         """Update the parameters from the gradients, then set the gradients to zero.
 
         Parameters
         ----------
         clip_norm : float, optional
             Gradients are scaled so that their global norm is at most this.
+        clip_value : float, optional
+            Before that, each component is cut to ±clip_value.
 
         Returns
         -------
         float
             The norm before clipping. If it is NaN or infinite, nothing was changed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a limit is not a positive number.
         """
+        norm_limit, value_limit = _limit(clip_norm, "clip_norm"), _limit(clip_value, "clip_value")
         target = self.target
-        norm = self._core.step(target.flat_parameters, target.flat_gradients, self.learning_rate, clip_norm or 0.0)
+        norm = self._core.step(
+            target.flat_parameters, target.flat_gradients, self.learning_rate, norm_limit, value_limit
+        )
         target.parameters_changed()
         return norm
 
-    @property
-    def state(self) -> dict[str, np.ndarray]:
-        """What the optimizer remembers of each parameter, as writable views."""
-        state: dict[str, np.ndarray] = self._core.state
-        return state
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return a copy of what the optimizer remembers, for `load_state_dict`.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "steps", how many there were (int64, no axes), and what there is of each parameter [n_parameters], of their
+            dtype: "velocity"; "first_moment" and "second_moment"; "square", "velocity" and, if centered, "mean".
+        """
+        steps = np.array(self._core.steps, dtype=np.int64)
+        return {"steps": steps, **{name: values.copy() for name, values in self._core.state.items()}}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Go on from where `state_dict` was taken: the next steps have the same bits.
+
+        Parameters
+        ----------
+        state : mapping of str to array-like
+            As `state_dict` of an optimizer of the same class for as many parameters returned it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is missing or unknown, a shape is wrong or a value is not finite. Nothing is changed then.
+        """
+        memory = self._core.state
+        if set(state) != {"steps", *memory}:
+            raise ValueError(f"state must have the entries {['steps', *memory]}, got {list(state)}")
+        steps = check.integer(np.asarray(state["steps"])[()], "state['steps']", 0)
+        new = {}
+        for name, values in memory.items():
+            source = check.exact_shape(state[name], f"state[{name!r}]", values.shape, "a number for each parameter")
+            new[name] = check.contiguous(source, values.dtype)
+            check.finite(new[name], f"state[{name!r}]", source)
+        for name, values in new.items():
+            memory[name][...] = values
+        self._core.steps = steps
 
     def __getstate__(self) -> dict[str, Any]:
         """Return options and memory."""
-        return {**self.__dict__, "_core": (self.state, getattr(self._core, "steps", None))}
+        return {**self.__dict__, "_core": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Build the core's object anew and give it its memory back."""
         self.__dict__.update(state)
-        memory, steps = state["_core"]
         self._core = self._build()
-        for name, values in self.state.items():
-            values[:] = memory[name]
-        if steps is not None:
-            self._core.steps = steps
+        self.load_state_dict(state["_core"])
 
 
 class SGD(Optimizer):
@@ -122,9 +169,7 @@ class SGD(Optimizer):
         self._core = self._build()
 
     def _build(self) -> Any:
-        n, ranges = len(self.target.flat_parameters), _weight_ranges(self.target)
-        make = _core_class("SGD", self.target)
-        return make(n, ranges, self.momentum, self.nesterov, self.weight_decay, self.l1)
+        return self._make("SGD", self.momentum, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -159,15 +204,11 @@ class Adam(Optimizer):
         super().__init__(target, learning_rate, l1, weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be in [0, 1), got {betas!r}")
-        if not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps!r}")
-        self.betas, self.eps = (float(betas[0]), float(betas[1])), float(eps)
+        self.betas, self.eps = (float(betas[0]), float(betas[1])), _positive(eps, "eps")
         self._core = self._build()
 
     def _build(self) -> Any:
-        n, ranges = len(self.target.flat_parameters), _weight_ranges(self.target)
-        make = _core_class("Adam", self.target)
-        return make(n, ranges, *self.betas, self.eps, self.weight_decay, self.l1, self._decoupled)
+        return self._make("Adam", *self.betas, self.eps, self._decoupled)
 
 
 class AdamW(Adam):
@@ -180,11 +221,81 @@ class AdamW(Adam):
     _decoupled = True
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012), the formulas of ``torch.optim.RMSprop``.
+
+    Parameters
+    ----------
+    target : layer or network
+        What to train.
+    learning_rate : float
+    alpha : float
+        Decay rate of the mean square, in [0, 1).
+    eps : float
+        Added to the root of the mean square.
+    momentum : float
+        In [0, 1).
+    centered : bool
+        Divide by the root of the gradient's variance and not of its mean square (Graves 2013).
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of each weight; biases are left alone.
+    l1 : float
+        Adds ``l1 * sign(w)`` to the gradient of each weight.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is outside of its range or no number.
+
+    Examples
+    --------
+    >>> import numpy as np, lstmcore
+    >>> layer = lstmcore.LSTM(2, 4, seed=0)
+    >>> optimizer = lstmcore.RMSprop(layer, learning_rate=1e-2)
+    >>> y, _ = layer.forward(np.ones((5, 3, 2)))
+    >>> _ = layer.backward(y)  # the gradient of ½Σy²
+    >>> norm = optimizer.step(clip_norm=1.0)
+    """
+
+    def __init__(
+        self,
+        target: Trainable,
+        learning_rate: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__(target, learning_rate, l1, weight_decay)
+        self.alpha, self.momentum = check.fraction(alpha, "alpha"), check.fraction(momentum, "momentum")
+        self.eps, self.centered = _positive(eps, "eps"), check.flag(centered, "centered")
+        self._core = self._build()
+
+    def _build(self) -> Any:
+        return self._make("RMSprop", self.alpha, self.eps, self.momentum, self.centered)
 
 
-def _core_class(name: str, target: Trainable) -> Any:
-    return getattr(core, name + ("F64" if target.flat_parameters.dtype == np.float64 else "F32"))
+# What each name of an estimator's `optimizer` makes: OPTIMIZERS[name](target, learning_rate, **options).
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "nesterov": functools.partial(SGD, nesterov=True),
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+}
+
+
+def _positive(value: Any, name: str) -> float:
+    if check.real(value, name) <= 0:
+        raise ValueError(f"{name} must be positive, got {value!r}")
+    return float(value)
+
+
+def _limit(value: float | None, name: str) -> float:
+    """The core's form of a limit: 0 for none."""
+    return 0.0 if value is None else _positive(value, name)
 
 
 def _weight_ranges(target: Trainable) -> np.ndarray:

@@ -1,136 +1,31 @@
-"""The training loop that all estimators share: fit → run_epoch → train_step."""
+"""The training loop that all estimators share: fit → epoch → train_step."""
 
 from __future__ import annotations
 
 import math
+import os
+import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lstmcore import _validation as check
-from lstmcore._isa import core
+from lstmcore import checkpoint
 from lstmcore._progress import Progress
+from lstmcore._samples import Samples
+from lstmcore._training_config import TrainingConfig
 from lstmcore._validation import Array
-from lstmcore.losses import Loss
+from lstmcore.callbacks import Callbacks
+from lstmcore.history import History
 from lstmcore.network import Network
-from lstmcore.optimizers import OPTIMIZERS, Optimizer
+from lstmcore.schedules import plateaus
 from lstmcore.sequences import Batch, Sequences
 
-
-@dataclass
-class TrainingConfig:
-    """How to train. See `lstmcore.RNNClassifier` for the meaning of each option.
-
-    `score`, if given, is called with outputs and targets of the validation part after each epoch; its values go to
-    ``history.validation_scores``.
-    """
-
-    loss: Loss
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    l1: float = 0.0
-    clip_norm: float | None = 1.0
-    batch_size: int = 32
-    max_epochs: int = 100
-    tbptt_steps: int | None = None
-    n_iter_no_change: int = 10
-    tol: float = 1e-4
-    verbose: int = 0
-    score: Callable[[Array, Array], float] | None = None
-
-    def __post_init__(self) -> None:
-        check.choice(self.optimizer, "optimizer", OPTIMIZERS)
-        for name in ("batch_size", "max_epochs", "n_iter_no_change"):
-            check.integer(getattr(self, name), name)
-        check.integer(int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, "verbose", 0)
-        if self.tbptt_steps is not None:
-            check.integer(self.tbptt_steps, "tbptt_steps")
-        check.fraction(self.momentum, "momentum")
-        for name in ("learning_rate", "weight_decay", "l1", "tol"):
-            if check.real(getattr(self, name), name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)!r}")
-        if self.clip_norm is not None and check.real(self.clip_norm, "clip_norm") <= 0:
-            raise ValueError(f"clip_norm must be positive or None, got {self.clip_norm!r}")
-
-    def make_optimizer(self, network: Network) -> Optimizer:
-        """Return a new optimizer of the network's parameters."""
-        options: dict[str, Any] = {"momentum": self.momentum} if self.optimizer == "sgd" else {}
-        return OPTIMIZERS[self.optimizer](
-            network, self.learning_rate, weight_decay=self.weight_decay, l1=self.l1, **options
-        )
-
-
-@dataclass
-class History:
-    """What happened, an entry an epoch.
-
-    `best_epoch` counts from 0 and is None without a validation part; `stopped` says why training ended early, if so.
-    """
-
-    loss_curve: list[float] = field(default_factory=list)
-    validation_curve: list[float] = field(default_factory=list)
-    validation_scores: list[float] = field(default_factory=list)
-    best_epoch: int | None = None
-    stopped: str | None = None
+__all__ = ["History", "Trainer", "TrainingConfig", "TrainingDiverged"]
 
 
 class TrainingDiverged(ArithmeticError):
     """The loss or a gradient became NaN or infinite; the network has its last good parameters."""
-
-
-class _Data(NamedTuple):
-    """Sequences with what belongs to each: a target and a weight, or those of each row when `by_row`."""
-
-    sequences: Sequences
-    targets: Array
-    weights: Array | None
-    by_row: bool
-
-    def batch(self, indices: Array) -> tuple[Batch, Array, Array | None]:
-        """Pack sequences with their targets and weights."""
-        batch = self.sequences.batch(indices)
-        if not self.by_row:
-            return batch, self.targets[batch.order], None if self.weights is None else self.weights[batch.order]
-        rows = self.sequences.take(batch.order)
-        starts, lengths, whole = rows.starts, rows.lengths, np.arange(len(rows))
-        targets = core.pack_sequences(self.targets, starts, lengths, whole)[0]
-        if self.weights is None:
-            return batch, targets, None
-        return batch, targets, core.pack_sequences(self.weights[:, None], starts, lengths, whole)[0][:, 0]
-
-    def all_targets(self) -> Array:
-        """Targets in the order of `Network.predict`."""
-        if not self.by_row:
-            return self.targets
-        sequences = self.sequences
-        ends = np.cumsum(sequences.lengths)
-        offsets = np.repeat(sequences.starts - (ends - sequences.lengths), sequences.lengths)
-        return self.targets[np.arange(ends[-1]) + offsets]
-
-
-class _Best:
-    """The parameters with the lowest validation loss, and how long ago that was."""
-
-    def __init__(self, tol: float) -> None:
-        self.tol = tol
-        self.loss = math.inf
-        self.mark = math.inf  # what the loss must fall below by tol to count as progress
-        self.waited = 0
-        self.parameters: Array | None = None
-
-    def update(self, loss: float, parameters: Array) -> bool:
-        """Take in an epoch; say whether it is the best so far."""
-        self.waited = 0 if loss < self.mark - self.tol else self.waited + 1
-        self.mark = min(self.mark, loss)
-        if not loss < self.loss:
-            return False
-        self.loss, self.parameters = loss, parameters.copy()
-        return True
 
 
 class Trainer:
@@ -149,8 +44,12 @@ class Trainer:
     ----------
     history : History
         Of all calls of `fit`.
+    learning_rate : float
+        What the schedule's factor multiplies; callbacks may change it between epochs.
     optimizer : Optimizer
-        Its `learning_rate` may be changed between epochs.
+        Its `learning_rate` is set before each step.
+    extra : dict
+        Values for JSON that checkpoints carry for whoever owns the trainer.
     """
 
     def __init__(self, network: Network, config: TrainingConfig, rng: np.random.Generator) -> None:
@@ -158,7 +57,17 @@ class Trainer:
             raise ValueError(f"tbptt_steps must be None with bidirectional=True, got {config.tbptt_steps!r}")
         self.network, self.config, self.rng = network, config, rng
         self.history = History()
+        self.learning_rate = float(config.learning_rate)
         self.optimizer = config.make_optimizer(network)
+        self.extra: dict[str, Any] = {}
+        self._first = 0  # the epoch of the history with which the present fit began
+        self._best: Array | None = None  # parameters with the lowest validation loss of the present fit
+        self._good: Array | None = None  # the latest at the start of an epoch, or of the fit, that gave a finite loss
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs of the present `fit` are done."""
+        return len(self.history) - self._first
 
     def fit(
         self,
@@ -166,11 +75,11 @@ class Trainer:
         targets: Array,
         *,
         weights: Array | None = None,
-        validation: tuple[Sequences, Array] | None = None,
+        validation: tuple[Any, ...] | None = None,
         max_epochs: int | None = None,
-        on_epoch: Callable[[History], Any] | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
     ) -> History:
-        """Train for `max_epochs` (default: the configured number), or until the validation loss stops falling.
+        """Train for `max_epochs`, or until the loss stops falling with `early_stopping`, or a callback says so.
 
         Parameters
         ----------
@@ -180,14 +89,15 @@ class Trainer:
             ``targets[i]`` belongs to sequence i: [n] of int64 for cross-entropy, else [n, n_targets] of the network's
             dtype. With pooling None [R, n_targets]: a target for each row of ``sequences.values``.
         weights : ndarray [n] or [R], optional
-            Weigh the samples in the loss.
-        validation : (Sequences, targets), optional
-            Its loss is measured after each epoch. The parameters of the best epoch are kept, and training stops once
-            it has not fallen by `tol` in `n_iter_no_change` epochs.
+            Weigh the samples in the loss. A batch without any weight is left out.
+        validation : (Sequences, targets) or (Sequences, targets, weights), optional
+            Its loss is measured after each epoch, and the parameters of the epoch with the lowest are those that the
+            network has in the end, however training ends.
         max_epochs : int, optional
-            Passes over the data.
-        on_epoch : callable, optional
-            Called with the history after each epoch; returning True stops training.
+            Passes over the data, and the span of the schedule; default: the configured number.
+        resume_from : str or path, optional
+            A checkpoint of a `fit` with the same arguments, which goes on as if nothing had come between: the same
+            bits.
 
         Returns
         -------
@@ -197,119 +107,171 @@ class Trainer:
         Raises
         ------
         TrainingDiverged
-            When the loss or a gradient is no longer finite. The network keeps its last good parameters.
+            When a loss or a gradient is no longer finite. The network has its best parameters, or without validation
+            the last good ones.
+        ValueError
+            If weights are all zero, or the checkpoint is one of another training.
 
         Notes
         -----
-        Ctrl-C ends training with a warning; the best parameters so far are kept.
+        Ctrl-C ends training with a warning; the best parameters so far are kept, or without validation the latest.
         """
-        by_row = self.network.pooling is None
-        data = _Data(sequences, targets, weights, by_row)
-        held_out = None if validation is None else _Data(*validation, None, by_row)
+        data = self._samples("weights", sequences, targets, weights)
+        held_out = None if validation is None else self._samples("weights of validation", *validation)
         epochs = self.config.max_epochs if max_epochs is None else max_epochs
-        best = _Best(self.config.tol)
+        callbacks = Callbacks(self.config.callbacks)
+        if resume_from is None:
+            self._first, self._best = len(self.history), None
+        else:
+            self.load_checkpoint(resume_from)
+        self._good = self.network.flat_parameters.copy()
         self.history.stopped = None
         try:
-            with Progress(self.config.verbose, epochs, len(sequences)) as progress:
-                self._fit_loop(data, held_out, epochs, best, progress, on_epoch)
+            with Progress(self.config.verbose, epochs, len(sequences), self.epoch) as progress:
+                callbacks.on_fit_begin(self)
+                self.history.stopped = self._run(data, held_out, epochs, progress, callbacks)
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
-            done = len(self.history.loss_curve)
-            kept = "latest" if best.parameters is None else "best"
+            kept = "latest" if self._best is None else "best"
             warnings.warn(
-                f"training was interrupted after {done} epochs: the model keeps its {kept} parameters", stacklevel=3
+                f"training was interrupted after {len(self.history)} epochs: the model keeps its {kept} parameters",
+                stacklevel=3,
             )
+        except TrainingDiverged:
+            self.history.stopped = "diverged"
+            self._set_parameters(self._good)
+            raise
         finally:
-            if best.parameters is not None:
-                self._restore(best.parameters)
-            else:
-                self.network.parameters_changed()  # an interrupt may have come between an update and this call
-                self.network.zero_gradients()
+            self._set_parameters(self._best)
+            self._good = None
+            callbacks.on_fit_end(self)
         return self.history
 
-    def _fit_loop(
-        self,
-        data: _Data,
-        held_out: _Data | None,
-        epochs: int,
-        best: _Best,
-        progress: Progress,
-        on_epoch: Callable[[History], Any] | None,
-    ) -> None:
-        history = self.history
-        for _ in range(epochs):
-            good = self.network.flat_parameters.copy()
-            try:
-                history.loss_curve.append(self.run_epoch(data, progress))
-            except TrainingDiverged:
-                history.stopped = "diverged"
-                self._restore(good)
-                raise
-            if held_out is not None and best.update(self._validate(held_out), self.network.flat_parameters):
-                history.best_epoch = len(history.loss_curve) - 1
-            progress.epoch_done(history)
-            if best.waited >= self.config.n_iter_no_change:
-                history.stopped = "the validation loss stopped falling"
-                return
-            if on_epoch is not None and on_epoch(history) is True:
-                history.stopped = "on_epoch"
-                return
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write all that training needs to go on to one file, after an epoch: for `resume_from` of `fit`.
 
-    def run_epoch(self, data: Any, progress: Progress | None = None) -> float:
-        """Pass once over the data in random minibatches; returns the mean loss."""
-        total, count = 0.0, 0
-        for indices in data.sequences.minibatches(self.config.batch_size, self.rng):
-            batch, targets, weights = data.batch(indices)
-            total += self.train_step(batch, targets, weights) * len(targets)
-            count += len(targets)
-            if progress is not None:
-                progress.advance(len(indices))
-        return total / count
+        The file holds parameters, the best parameters, the optimizer's memory, the history and the random generator's
+        state, as data and never code. See `lstmcore.callbacks.Checkpoint`.
 
-    def train_step(self, batch: Batch, targets: Array, weights: Array | None = None) -> float:
-        """Take one step of the optimizer on one batch; returns the loss before it."""
+        Parameters
+        ----------
+        path : str or path
+            An existing file is replaced only by a complete one.
+        """
+        checkpoint.save(self, path)
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Put network, optimizer, history and random generator where a trainer's `save_checkpoint` found them.
+
+        Parameters
+        ----------
+        path : str or path
+            A checkpoint of a network with the same parameters, and of the same kind of optimizer.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is none or damaged, or one of another network, optimizer or generator. Nothing is changed then.
+        """
+        checkpoint.load(self, path)
+
+    def train_step(self, batch: Batch, targets: Array, weights: Array | None = None) -> tuple[float, float]:
+        """Take one step of the optimizer on one batch; return the loss before it and the norm of the gradient."""
         network, config = self.network, self.config
         seed = int(self.rng.integers(1 << 62)) if network.recurrent.dropout else 0
         output = network.forward(batch, training=True, seed=seed, tbptt_steps=config.tbptt_steps)
         loss, doutput = config.loss(output, targets, weights)
         network.backward(doutput)
-        norm = self.optimizer.step(config.clip_norm)
+        norm = config.step(self.optimizer)
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingDiverged(self._advice(loss, norm))
-        return loss
+            raise self._diverged(f"loss {loss}, norm of the gradients {norm}")
+        return loss, norm
 
-    def _validate(self, held_out: _Data) -> float:
-        """Measure the validation loss, and the score if there is one."""
+    def _samples(self, name: str, sequences: Sequences, targets: Array, weights: Array | None = None) -> Samples:
+        """Return what to train or measure on, if any of it has a weight; `name` is that of the weights."""
+        samples = Samples(sequences, targets, weights, self.network.pooling is None)
+        if weights is not None and not samples.all_targets()[1].any():
+            raise ValueError(f"{name} must not all be 0, got {weights!r}")
+        return samples
+
+    def _run(
+        self, data: Samples, held_out: Samples | None, epochs: int, progress: Progress, callbacks: Callbacks
+    ) -> str | None:
+        """Train epoch after epoch; return why training ended early, if it did."""
+        config = self.config
+        while self.epoch < epochs:
+            if config.early_stopping and plateaus(self._losses(), config.tol, config.n_iter_no_change):
+                return "the loss stopped falling"
+            started = time.perf_counter()
+            measured = self._run_epoch(data, epochs, progress)
+            if held_out is not None:
+                measured |= self._validate(held_out)
+            self.history.record(**measured, seconds=time.perf_counter() - started)
+            progress.epoch_done(self.history)
+            if callbacks.on_epoch_end(self):
+                return "a callback"
+        return None
+
+    def _run_epoch(self, data: Samples, epochs: int, progress: Progress) -> dict[str, float]:
+        """Pass once over the data in random minibatches; return what was measured."""
+        start = self.network.flat_parameters.copy()
+        minibatches = data.sequences.minibatches(self.config.batch_size, self.rng)
+        losses, norms, shares = [], [], []
+        for indices, rate in zip(minibatches, self._learning_rates(len(minibatches), epochs), strict=True):
+            batch, targets, weights = data.batch(indices)
+            share = float(len(targets) if weights is None else weights.sum())
+            if share:
+                self.optimizer.learning_rate = rate
+                loss, norm = self.train_step(batch, targets, weights)
+                self._good = start  # the first loss was finite
+                losses.append(loss)
+                norms.append(norm)
+                shares.append(share)
+            progress.advance(len(indices))
+        rate = self.optimizer.learning_rate
+        loss, norm = float(np.average(losses, weights=shares)), float(np.mean(norms))
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _learning_rates(self, n_steps: int, epochs: int) -> list[float]:
+        """Return the learning rate of each step of the next epoch: the schedule's in the middle of the step."""
+        schedule = self.config.make_schedule()
+        moments = self.epoch + (np.arange(n_steps) + 0.5) / n_steps
+        rates = self.learning_rate * np.broadcast_to(schedule.rate(moments, epochs, self._losses()), n_steps)
+        if not (np.isfinite(rates) & (rates >= 0)).all():
+            raise ValueError(f"schedule must give finite rates of at least 0, got {rates!r} of {schedule!r}")
+        return [float(rate) for rate in rates]
+
+    def _losses(self) -> list[float]:
+        """Return the losses of the present fit that early stopping and schedules look at."""
+        curve = self.history.loss_curve if self._best is None else self.history.validation_curve
+        return curve[self._first :]
+
+    def _validate(self, held_out: Samples) -> dict[str, float]:
+        """Return the validation loss, and the score if there is one; keep the best parameters."""
         outputs, targets = self.network.predict(held_out.sequences), held_out.all_targets()
-        loss, _ = self.config.loss(outputs, targets)
-        self.history.validation_curve.append(loss)
+        loss, _ = self.config.loss(outputs, *targets)
+        if not math.isfinite(loss):
+            raise self._diverged(f"validation loss {loss}")
+        if self._best is None or loss < min(self._losses()):
+            self._best, self.history.best_epoch = self.network.flat_parameters.copy(), len(self.history)
+        measured = {"validation_loss": loss}
         if self.config.score is not None:
-            self.history.validation_scores.append(self.config.score(outputs, targets))
-        return loss
+            measured["validation_score"] = self.config.score(outputs, *targets)
+        return measured
 
-    def _restore(self, parameters: Array) -> None:
-        self.network.flat_parameters[:] = parameters
+    def _set_parameters(self, parameters: Array | None) -> None:
+        """Give the network parameters (None: leave its own) and put it in order after any interruption."""
+        if parameters is not None:
+            self.network.flat_parameters[:] = parameters
         self.network.parameters_changed()
         self.network.zero_gradients()
 
-    def _advice(self, loss: float, norm: float) -> str:
-        epoch = len(self.history.loss_curve) + 1
+    def _diverged(self, found: str) -> TrainingDiverged:
         config = self.config
-        return (
-            f"training diverged in epoch {epoch}: loss {loss}, norm of the gradients {norm}. The model has its last "
-            f"good parameters. Try a lower learning_rate (it is {config.learning_rate!r}), a smaller clip_norm "
-            f"({config.clip_norm!r}), or inputs and targets scaled to about unit size"
+        return TrainingDiverged(
+            f"training diverged in epoch {len(self.history) + 1}: {found}. The model has its last good parameters. "
+            f"Try a lower learning_rate (it is {config.learning_rate!r}), a smaller clip_norm ({config.clip_norm!r}), "
+            f"warmup_epochs ({config.warmup_epochs!r}), or inputs and targets scaled to about unit size"
         )
-
-
-def fit_network(
-    network: Network,
-    sequences: Sequences,
-    targets: Array,
-    config: TrainingConfig,
-    rng: np.random.Generator,
-    validation: tuple[Sequences, Array] | None = None,
-    on_epoch: Callable[[History], Any] | None = None,
-) -> History:
-    """Train `network` once; see `Trainer.fit`."""
-    return Trainer(network, config, rng).fit(sequences, targets, validation=validation, on_epoch=on_epoch)

@@ -146,6 +146,49 @@ void check_dropout() {
   CHECK(std::memcmp(one.hn.data(), none.hn.data(), sizeof(float) * lower) == 0, "it is between layers, not in them");
 }
 
+// Directions one after the other and side by side.
+void check_directions(const char* cell, bool recompute) {
+  lstmcore::RecurrentConfig config{cell, 20, 40, 2, true, 0, true};
+  config.recompute = recompute;
+  std::vector<std::int64_t> sizes(60, 1);
+  std::fill_n(sizes.begin(), 50, 3);
+  Stack<float> s(config, sizes);
+  const std::vector<float> dy = check::random<float>(s.steps.N * s.layers.output_size(), 5);
+  std::vector<std::vector<float>> expected;
+  for (const int n : {1, 2, 3}) {
+    lstmcore::set_max_threads(n);
+    const Result<float> passing = infer(s), kept = forward(s, 0);
+    std::vector<float> dx(s.x.size()), dh0(s.h0.size()), dc0(s.c0.size());
+    std::fill(s.gradients.begin(), s.gradients.end(), 0.0f);
+    s.layers.backward(s.steps, dy.data(), {}, dx.data(), {dh0.data(), s.has_c() ? dc0.data() : nullptr});
+    const std::vector<std::vector<float>> found = {passing.y, passing.hn, passing.cn,  kept.y, kept.hn,
+                                                   kept.cn,   dx,         s.gradients, dh0,    dc0};
+    if (n == 1) expected = found;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      CHECK(check::same_bits(found[i], expected[i]), "%s, %d threads: result %zu", cell, n, i);
+    }
+  }
+  lstmcore::set_max_threads(0);
+}
+
+void check_side_by_side() {
+  lstmcore::set_max_threads(2);
+  for (const int thrower : {0, 1, 2}) {
+    int done[3] = {0, 0, 0}, caught = -1;
+    try {
+      lstmcore::side_by_side(3, [&](int i) {
+        if (i == thrower) throw i;
+        done[i] = lstmcore::max_threads();
+      });
+    } catch (int i) {
+      caught = i;
+    }
+    CHECK(caught == thrower, "what %d throws arrives, not %d", thrower, caught);
+    for (int i = 0; i < 3; ++i) CHECK(done[i] == (i != thrower), "%d is done, alone", i);
+  }
+  lstmcore::set_max_threads(0);
+}
+
 }  // namespace
 
 int main() {
@@ -158,5 +201,10 @@ int main() {
   check_gradients({"lstm", 3, 6, 2, true, 0.3, true, 4});
   check_gradients({"gru", 2, 5, 1, false, 0, true});
   check_dropout();
+  check_side_by_side();
+  for (const char* cell : {"lstm_peephole", "gru_reset_before"}) {
+    check_directions(cell, false);
+    check_directions(cell, true);
+  }
   return check::report("stack");
 }

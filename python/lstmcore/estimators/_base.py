@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
+from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
 from lstmcore.estimators._options import CELL_ALIASES, NetworkOptions, TrainingOptions
@@ -71,22 +72,6 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
         self.validation_scores_ = history.validation_scores or None
         self.n_iter_ = len(history.loss_curve)
         self.best_epoch_ = history.best_epoch
-
-
-class Data(NamedTuple):
-    """Sequences, their targets as the estimator encodes them, and their weights in the loss."""
-
-    sequences: Sequences
-    targets: Array
-    weights: Array | None
-    by_step: bool = False  # targets and weights are those of the rows of the sequences
-
-    def take(self, indices: Array) -> Data:
-        """Some of the sequences."""
-        if self.by_step:
-            return self._replace(sequences=self.sequences.take(indices))
-        weights = None if self.weights is None else self.weights[indices]
-        return Data(self.sequences.take(indices), self.targets[indices], weights)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -191,7 +176,7 @@ class SequenceEstimator(RNNEstimator):
             self._check_features(X_val, held_out)
             validation = self._prepared(held_out, self._read_targets(y_val, held_out, "y_val"), None)
         elif self.early_stopping:
-            train, rest = self._split(data, self._trainer.rng)
+            train, rest = self._split(data, self._split_generator(resume_from))
             data, validation = data.take(train), data.take(rest)
         self._train(data, validation, resume_from=resume_from)
         return self
@@ -229,7 +214,7 @@ class SequenceEstimator(RNNEstimator):
     def _loss(self) -> Loss:
         raise NotImplementedError
 
-    def _score(self, outputs: Array, targets: Array) -> float:
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         raise NotImplementedError
 
     # ---- reading ----
@@ -350,7 +335,7 @@ class SequenceEstimator(RNNEstimator):
         dense = Dense(recurrent.output_size, n_outputs, seed=rng)
         pooling: Any = self._pooling
         if pooling is not None and pooling != "last":
-            pooling = Pooling(pooling, recurrent.output_size, seed=rng)
+            pooling = Pooling(pooling, recurrent.output_size)
         initial = None
         if sequences.static is not None:
             initial = Dense(sequences.static.shape[1], recurrent.state_size, seed=rng)
@@ -376,7 +361,7 @@ class SequenceEstimator(RNNEstimator):
         self.model_ = self._new_model(sequences, raw, weights, rng)
         self._trainer = Trainer(self.model_.network, self._training_config(self._loss()), rng)
 
-    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Data:
+    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
         """What the trainer takes."""
         model = self.model_
         by_class = self._class_weights(raw)
@@ -384,24 +369,38 @@ class SequenceEstimator(RNNEstimator):
             weights = by_class if weights is None else weights * by_class
         if weights is not None:
             weights = weights.astype(model.network.dtype)
-        return Data(model.prepare(sequences), self._encode(raw), weights)
+        return Samples(model.prepare(sequences), self._encode(raw), weights)
 
     def _train(
-        self, data: Data, validation: Data | None, max_epochs: int | None = None, resume_from: Any = None
+        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
     ) -> None:
         trainer = self._trainer
         trainer.config = self._training_config(self._loss())
         trainer.config.score = self._score if validation is not None else None
-        if resume_from is not None:
-            trainer.load_checkpoint(resume_from)
+        trainer.learning_rate = float(self.learning_rate)
         try:
-            held_out = None if validation is None else validation[:3]
-            trainer.fit(data.sequences, data.targets, weights=data.weights, validation=held_out, max_epochs=max_epochs)
+            trainer.fit(
+                data.sequences,
+                data.targets,
+                weights=data.weights,
+                validation=None if validation is None else validation[:3],
+                max_epochs=max_epochs,
+                resume_from=resume_from,
+            )
         finally:
             trainer.config.score = None
             self._report(trainer)
 
-    def _split(self, data: Data, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _split_generator(self, resume_from: Any) -> np.random.Generator:
+        """What decides who is held out: the same for a training that is resumed."""
+        trainer = self._trainer
+        if resume_from is None:
+            trainer.extra["split_seed"] = int(trainer.rng.integers(1 << 62))
+        else:
+            trainer.load_checkpoint(resume_from)
+        return np.random.default_rng(trainer.extra.get("split_seed"))
+
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""
         n = len(data.sequences)
         n_held_out = max(1, round(self.validation_fraction * n))

@@ -119,7 +119,7 @@ class TrainingOptions:
     n_iter_no_change : int, default=10
         Epochs to wait for the validation loss to fall by `tol`.
     tol : float, default=1e-4
-    callbacks : callback, list of callbacks or None, default=None
+    callbacks : list or None, default=None
         Called as training goes on; see `lstmcore.callbacks`.
     warm_start : bool, default=False
         A further ``fit`` goes on from the present parameters and scaling instead of starting anew.

@@ -12,8 +12,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from lstmcore import _validation as check
+from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.estimators._base import Data, SequenceEstimator, check_length
+from lstmcore.estimators._base import SequenceEstimator, check_length
 from lstmcore.estimators._options import documented
 from lstmcore.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from lstmcore.model import ClassifierModel
@@ -201,7 +202,7 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     def _class_weights(self, raw: Array) -> Array | None:
         return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
 
-    def _split(self, data: Data, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Hold out the same share of each class."""
         targets = data.targets
         if targets.ndim == 2:
@@ -220,10 +221,12 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     def _loss(self) -> Loss:
         return BinaryCrossEntropy() if self.model_.multilabel else CrossEntropy(self.label_smoothing)
 
-    def _score(self, outputs: Array, targets: Array) -> float:
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         if self.model_.multilabel:
-            return float(np.mean(((outputs > 0) == (targets > 0.5)).all(axis=1)))
-        return float(np.mean(outputs.argmax(axis=1) == targets))
+            right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
+        else:
+            right = outputs.argmax(axis=1) == targets
+        return float(np.average(right, weights=weights))
 
 
 def encode_labels(labels: Array, classes: Array, name: str = "y") -> Array:

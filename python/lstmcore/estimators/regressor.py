@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils import check_array
 
 from lstmcore import _validation as check
@@ -169,11 +170,8 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
             return Huber(self.huber_delta)
         return Quantile(self.quantiles) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()
 
-    def _score(self, outputs: Array, targets: Array) -> float:
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         """R² of the prediction, averaged over targets."""
         model = self.model_
         predicted = model._finish(outputs).reshape(len(targets), -1)
-        actual = model.scaler.undo(targets.astype(np.float64))
-        residual = ((actual - predicted) ** 2).sum(axis=0)
-        total = ((actual - actual.mean(axis=0)) ** 2).sum(axis=0)
-        return float(np.mean(1 - residual / np.where(total > 0, total, 1)))
+        return float(r2_score(model.scaler.undo(targets.astype(np.float64)), predicted, sample_weight=weights))

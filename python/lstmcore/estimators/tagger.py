@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
 from lstmcore import _validation as check
+from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.estimators._base import Data, SequenceEstimator
+from lstmcore.estimators._base import SequenceEstimator
 from lstmcore.estimators._options import documented
 from lstmcore.estimators.classifier import encode_labels
 from lstmcore.losses import CrossEntropy, Loss
@@ -153,9 +154,9 @@ class RNNTagger(SequenceEstimator):
     def _encode(self, raw: Array) -> Array:
         return encode_labels(raw, self.classes_)
 
-    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Data:
+    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
         by_step = None if weights is None else np.repeat(weights, sequences.lengths)
-        return super()._prepared(sequences, raw, by_step)._replace(by_step=True)
+        return super()._prepared(sequences, raw, by_step)._replace(by_row=True)
 
     def _class_weights(self, raw: Array) -> Array | None:
         return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
@@ -163,5 +164,5 @@ class RNNTagger(SequenceEstimator):
     def _loss(self) -> Loss:
         return CrossEntropy(self.label_smoothing)
 
-    def _score(self, outputs: Array, targets: Array) -> float:
-        return float(np.mean(outputs.argmax(axis=1) == targets))
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        return float(np.average(outputs.argmax(axis=1) == targets, weights=weights))
