@@ -210,10 +210,10 @@ class Lesson(NamedTuple):
     answers: Array
 
     @classmethod
-    def of(cls, y: Array, covariates: Array | None, frame: Frame, horizon: int) -> Lesson:
-        """Make it of `y` [T, n] and covariates [at least T − horizon, 1, m]."""
+    def of(cls, y: Array, covariates: Array | None, frame: Frame, horizon: int, scale: Scale | None = None) -> Lesson:
+        """Make it of `y` [T, n] of this scale and covariates [at least T − horizon, 1, m]."""
         start, stop = max(frame.period - 1, 0), len(y) - horizon
-        seen, _ = frame.advance(y[:, None], frame.start(1, y.shape[1], frame.scale or frame.measure(y)), horizon)
+        seen, _ = frame.advance(y[:, None], frame.start(1, y.shape[1], scale), horizon)
         future = np.lib.stride_tricks.sliding_window_view(y[1:], horizon, axis=0).transpose(0, 2, 1)
         answers = (future - seen.base[:stop, 0]) / seen.unit[:stop]
         rows = _joined(seen.values[start:stop], None if covariates is None else covariates[start:stop])
