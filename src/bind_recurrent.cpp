@@ -132,6 +132,28 @@ class RecurrentLayer {
     return py::make_tuple(dx, outputs);
   }
 
+  // The gates, c and h of each step by name, [N, width], from a pass of a core of its own: an unfinished forward stays.
+  py::dict gates(py::object x, py::object batch_sizes, py::object states) {
+    const Turn turn(mutex_);
+    lstmcore::Steps steps;
+    const Array<S> input = set_steps(steps, x, batch_sizes), parameters = as_array<S>(parameters_, "parameters");
+    const auto [initial, alive] = read_states(states, steps.B, "states");
+    std::vector<lstmcore::Trace<S>> traces;
+    compute([&, initial = initial] {
+      lstmcore::RecurrentConfig config = core_.config();
+      config.recompute = false;
+      lstmcore::Recurrent<S> core(config);
+      core.bind(parameters.data(), nullptr);
+      core.forward(steps, input.data(), initial, nullptr, {}, false, 0);
+      traces = core.traces(steps);
+    });
+    py::dict result;
+    for (const lstmcore::Trace<S>& trace : traces) {
+      result[py::str(trace.name)] = Array<S>({steps.N, trace.width}, trace.values.data());
+    }
+    return result;
+  }
+
   // One step of B streams: x [B, input_size]. The only call that users make without checks in Python, so NaN and
   // infinity are refused here.
   py::tuple step(py::object x, py::object states) {
@@ -243,13 +265,16 @@ void register_class(py::module_& m, const char* name) {
   using Layer = RecurrentLayer<S>;
   py::class_<Layer>(m, name, py::module_local())
       .def(py::init([](const std::string& cell, Index input_size, Index hidden_size, int num_layers, bool bias,
-                       double dropout, bool bidirectional, Index proj_size, bool bf16, bool recompute) {
-             return std::make_unique<Layer>(lstmcore::RecurrentConfig{
-                 cell, input_size, hidden_size, num_layers, bias, dropout, bidirectional, proj_size, bf16, recompute});
+                       double dropout, bool bidirectional, Index proj_size, bool bf16, bool recompute,
+                       double recurrent_dropout, double zoneout) {
+             return std::make_unique<Layer>(lstmcore::RecurrentConfig{cell, input_size, hidden_size, num_layers, bias,
+                                                                      dropout, bidirectional, proj_size, bf16,
+                                                                      recompute, recurrent_dropout, zoneout});
            }),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers") = 1,
            py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false, py::arg("proj_size") = 0,
-           py::arg("bf16") = false, py::arg("recompute") = false)
+           py::arg("bf16") = false, py::arg("recompute") = false, py::arg("recurrent_dropout") = 0.0,
+           py::arg("zoneout") = 0.0)
       .def("parameter_table", &Layer::parameter_table)
       .def_property_readonly("n_parameters", &Layer::n_parameters)
       .def("bind", &Layer::bind, py::arg("parameters"), py::arg("gradients"))
@@ -260,6 +285,7 @@ void register_class(py::module_& m, const char* name) {
            py::arg("seed") = 0, py::arg("training") = true)
       .def("backward", &Layer::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
            py::arg("need_dx") = true)
+      .def("gates", &Layer::gates, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none())
       .def("step", &Layer::step, py::arg("x"), py::arg("states") = py::none());
 }
 

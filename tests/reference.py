@@ -1,6 +1,7 @@
 """Every cell in plain float64 NumPy: one equation a line, loops over time, nothing clever.
 
-`w` holds one cell's parameters by their short names; absent biases are zero. All functions also take complex arrays, so
+`w` holds one cell's parameters by their short names; absent biases are zero; `mask` is what U sees h multiplied with.
+All functions also take complex arrays, so
 that a derivative is the imaginary part of one evaluation at x + 1e-30 i: exact, with no difference taken
 (Squire & Trapp 1998). Comparisons therefore look at real parts.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from noise import Noise
 
 Array = np.ndarray
 Weights = Mapping[str, Array]
@@ -32,7 +34,7 @@ def split(a: Array, parts: int) -> list[Array]:
 
 
 def inputs_and_recurrence(w: Weights, x: Array, h: Array) -> Array:
-    return x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]
+    return x @ w["weight_ih"].T + w["bias_ih"] + (w["mask"] * h) @ w["weight_hh"].T + w["bias_hh"]
 
 
 def projected(w: Weights, h: Array) -> Array:
@@ -89,7 +91,7 @@ def lstm_coupled_peephole(w, x, state):
 def gru(w, x, state):
     (h,) = state
     x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
-    h_r, h_z, h_n = split(h @ w["weight_hh"].T + w["bias_hh"], 3)
+    h_r, h_z, h_n = split((w["mask"] * h) @ w["weight_hh"].T + w["bias_hh"], 3)
     r = sigmoid(x_r + h_r)
     z = sigmoid(x_z + h_z)
     n = np.tanh(x_n + r * h_n)
@@ -101,9 +103,10 @@ def gru_reset_before(w, x, state):
     x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
     u_r, u_z, u_n = np.split(w["weight_hh"], 3)
     b_r, b_z, b_n = split(w["bias_hh"], 3)
-    r = sigmoid(x_r + h @ u_r.T + b_r)
-    z = sigmoid(x_z + h @ u_z.T + b_z)
-    n = np.tanh(x_n + (r * h) @ u_n.T + b_n)
+    seen = w["mask"] * h
+    r = sigmoid(x_r + seen @ u_r.T + b_r)
+    z = sigmoid(x_z + seen @ u_z.T + b_z)
+    n = np.tanh(x_n + (r * seen) @ u_n.T + b_n)
     return ((1 - z) * n + z * h,)
 
 
@@ -149,7 +152,7 @@ def cell_weights(parameters: Weights, layer: int, direction: int) -> dict[str, A
     suffix = f"_l{layer}" + "_reverse" * direction
     w = {name.removesuffix(suffix): value for name, value in parameters.items() if name.endswith(suffix)}
     zero = np.zeros(len(w["weight_ih"]))
-    return {"bias_ih": zero, "bias_hh": zero, **w}
+    return {"bias_ih": zero, "bias_hh": zero, "mask": 1.0, **w}
 
 
 def reversed_sequences(x: Array, lengths: Array) -> Array:
@@ -160,12 +163,19 @@ def reversed_sequences(x: Array, lengths: Array) -> Array:
     return result
 
 
-def run_cell(step: Callable, w: Weights, x: Array, state: tuple, lengths: Array) -> tuple[Array, tuple]:
-    """One cell over time: x [T, B, I] to y [T, B, P], zero beyond each length, and the state after each last step."""
+def run_cell(
+    step: Callable, w: Weights, x: Array, state: tuple, lengths: Array, kept: list[Array] | None = None
+) -> tuple[Array, tuple]:
+    """One cell over time: x [T, B, I] to y [T, B, P], zero beyond each length, and the state after each last step.
+
+    kept: for each state the share [T, B, width] of the old one that zoneout keeps.
+    """
     outputs = []
     for t in range(len(x)):
         alive = (t < lengths)[:, None]
         new = step(w, x[t], state)
+        if kept is not None:
+            new = tuple(k[t] * old + (1 - k[t]) * s for k, old, s in zip(kept, state, new, strict=True))
         state = tuple(np.where(alive, after, before) for after, before in zip(new, state, strict=True))
         outputs.append(np.where(alive, new[0], 0))
     return np.stack(outputs), state
@@ -179,6 +189,7 @@ def run(
     lengths: Array | None = None,
     num_layers: int = 1,
     bidirectional: bool = False,
+    noise: Noise | None = None,
 ) -> tuple[Array, tuple]:
     """A stack: x [T, B, I], states each [num_layers * directions, B, width] to y [T, B, D*P] and the new states."""
     lengths = np.full(x.shape[1], len(x)) if lengths is None else np.asarray(lengths)
@@ -188,9 +199,13 @@ def run(
         for direction in range(2 if bidirectional else 1):
             k = len(finals)
             w = cell_weights(parameters, layer, direction)
-            source = reversed_sequences(x, lengths) if direction else x
-            y, final = run_cell(CELLS[cell], w, source, tuple(state[k] for state in states), lengths)
-            outputs.append(reversed_sequences(y, lengths) if direction else y)
+            turned = (lambda a: reversed_sequences(a, lengths)) if direction else (lambda a: a)
+            initial, kept = tuple(state[k] for state in states), None
+            if noise is not None:
+                w["mask"] = noise.mask(k, initial[0].shape[1])
+                kept = [turned(noise.kept(k, j, part.shape[1])) for j, part in enumerate(initial)]
+            y, final = run_cell(CELLS[cell], w, turned(x), initial, lengths, kept)
+            outputs.append(turned(y))
             finals.append(final)
         x = np.concatenate(outputs, axis=-1)
     return x, tuple(np.stack(parts) for parts in zip(*finals, strict=True))

@@ -78,7 +78,7 @@ def test_class_weights_are_sample_weights(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [([1.0] * 59, "sample_weight"), ([-1.0] * 60, "sample_weight"), ([0.0] * 60, "sample_weight must hold a weight")],
+    [([1.0] * 59, "sample_weight"), ([-1.0] * 60, "(?i)sample.weight"), ([0.0] * 60, "(?i)sample.weight")],
 )
 def test_bad_weights(weights: list[float], message: str, rng: np.random.Generator) -> None:
     X = ragged(rng, 60)

@@ -131,7 +131,7 @@ def test_bad_static_features(rng: np.random.Generator) -> None:
     X, y, static = rng.standard_normal((8, 3, 1)), np.arange(8.0), np.ones((8, 2))
     reg = RNNRegressor(**SMALL)
     for bad, message in (
-        (np.ones((7, 2)), "static must have 8 rows, one a sequence of X, got 7"),
+        (np.ones((7, 2)), "static must have 8 rows, one for each sequence of X, got 7"),
         (np.ones(8), r"static must have 2 dimensions \[n_samples, n_static\]"),
         (np.full((8, 2), np.nan), r"static\[0, 0\] is nan"),
     ):

@@ -257,7 +257,7 @@ def test_batches_without_weight_are_left_out(rng: np.random.Generator) -> None:
     history = trainer.fit(sequences, targets, weights=weights)
     assert np.isfinite(history.loss_curve).all()
     # two samples with weight, a step each
-    assert trainer.optimizer._core.steps == 2 * len(history)
+    assert trainer.optimizer.state_dict()["steps"] == 2 * len(history)
     with pytest.raises(ValueError, match="weights must not all be 0"):
         other.fit(sequences, targets, weights=weights * 0)
     with pytest.raises(ValueError, match="weights of validation must not all be 0"):

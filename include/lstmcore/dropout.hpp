@@ -16,14 +16,27 @@ inline std::uint64_t mix_bits(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
+// Which elements are drawn with probability p: a function of the key and the element's number.
+class Draw {
+ public:
+  Draw() = default;
+  Draw(double p, std::uint64_t key) : threshold_(static_cast<std::uint64_t>(p * 18446744073709551616.0)), key_(key) {}
+  bool operator()(std::ptrdiff_t i) const {
+    return mix_bits(key_ ^ mix_bits(static_cast<std::uint64_t>(i))) < threshold_;
+  }
+
+ private:
+  std::uint64_t threshold_ = 0, key_ = 0;  // the threshold is p·2⁶⁴, p < 1
+};
+
 // values[i] ← values[i] / (1 − p) with probability 1 − p, else 0
 template <class S>
 void apply_dropout(S* values, std::ptrdiff_t n, double p, std::uint64_t key) {
-  const auto threshold = static_cast<std::uint64_t>(p * 18446744073709551616.0);  // p·2⁶⁴, p < 1
+  const Draw dropped(p, key);
   const S scale = static_cast<S>(1.0 / (1.0 - p));
   parallel_for(n, 10.0 * static_cast<double>(n), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t i = begin; i < end; ++i) {
-      values[i] = mix_bits(key ^ mix_bits(static_cast<std::uint64_t>(i))) >= threshold ? values[i] * scale : S(0);
+      values[i] = dropped(i) ? S(0) : values[i] * scale;
     }
   });
 }

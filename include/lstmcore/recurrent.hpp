@@ -20,6 +20,7 @@ struct RecurrentConfig {
   Index proj_size = 0;
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
+  double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -41,7 +42,7 @@ class Recurrent {
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);
         for (Parameter p : units_.back()->parameters()) {
-          p.name += "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+          p.name += suffix(layer, direction);
           p.offset += parameter_count_;
           parameters_.push_back(std::move(p));
         }
@@ -72,17 +73,16 @@ class Recurrent {
 
   // x: [N, input_size] packed as in Steps; y: [N, output_size()] or nullptr.
   void infer(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final) {
-    run(steps, x, initial, y, final, Keep::Nothing, 0, 0);
+    run(steps, x, initial, y, final, Keep::Nothing, false, 0);
   }
 
-  // Keeps what backward needs; x must stay as it is until then. dropout_key: the mask of this pass, if training.
+  // Keeps what backward needs; x must stay as it is until then. key: the masks of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
-               std::uint64_t dropout_key) {
-    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training ? config_.dropout : 0.0,
-        dropout_key);
+               std::uint64_t key) {
+    run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training, key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;
-    dropout_key_ = dropout_key;
+    key_ = key;
   }
 
   // dy: [N, output_size()] or nullptr; adds to the bound gradients; writes dx [N, input_size] unless nullptr.
@@ -106,18 +106,37 @@ class Recurrent {
         units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
       });
       if (to_reverse != nullptr) add(to_reverse, size, to);
-      if (layer > 0 && dropout_ > 0) apply_dropout(to, size, dropout_, mask_key(dropout_key_, layer - 1));
+      if (layer > 0 && dropout_ > 0) apply_dropout(to, size, dropout_, mask_key(key_, layer - 1));
       dy = to;
     }
   }
 
+  // What the last forward computed at each step, layer by layer: the gates, c, h. Not after recompute, which keeps h
+  // alone.
+  std::vector<Trace<S>> traces(const Steps& steps) const {
+    if (config_.recompute) throw std::logic_error("recompute keeps no gates");
+    std::vector<Trace<S>> all;
+    for (int u = 0; u < unit_count(); ++u) {
+      const int layer = u / directions(), direction = u % directions();
+      for (Trace<S>& trace : units_[u]->traces(steps, direction == 1)) {
+        trace.name += suffix(layer, direction);
+        all.push_back(std::move(trace));
+      }
+    }
+    return all;
+  }
+
  private:
+  static std::string suffix(int layer, int direction) {
+    return "_l" + std::to_string(layer) + (direction == 1 ? "_reverse" : "");
+  }
   template <class P>
   static P at(P base, int unit, Index rows, Index width) {
     return base == nullptr ? nullptr : base + unit * rows * width;
   }
-  static std::uint64_t mask_key(std::uint64_t key, int layer) {
-    return mix_bits(key ^ (static_cast<std::uint64_t>(layer) << 32));
+  // A key of its own for each gap between layers, and after those for each unit.
+  static std::uint64_t mask_key(std::uint64_t key, int place) {
+    return mix_bits(key ^ (static_cast<std::uint64_t>(place) << 32));
   }
   // Outputs between layers, kept for backward or passing.
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
@@ -141,7 +160,7 @@ class Recurrent {
     for (int direction = 0; direction < directions(); ++direction) f(direction);
   }
 
-  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, double dropout,
+  void run(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, Keep keep, bool training,
            std::uint64_t key) {
     if (bound_ == nullptr) throw std::logic_error("bind parameters first");
     if (stale_) {
@@ -163,9 +182,12 @@ class Recurrent {
         io.ldy = output_size();
         io.hn = at(final.h, u, steps.B, h_size());
         io.cn = at(final.c, u, steps.B, c_size());
-        units_[u]->forward(steps, io, direction == 1, keep);
+        const Noise noise{config_.recurrent_dropout, config_.zoneout, training, mask_key(key, config_.num_layers + u)};
+        units_[u]->forward(steps, io, direction == 1, keep, noise);
       });
-      if (!top && dropout > 0) apply_dropout(to, steps.N * output_size(), dropout, mask_key(key, layer));
+      if (!top && training && config_.dropout > 0) {
+        apply_dropout(to, steps.N * output_size(), config_.dropout, mask_key(key, layer));
+      }
       x = to;
     }
   }
@@ -183,7 +205,7 @@ class Recurrent {
   Buffer<S> doutput_[2], dx_reverse_;
   const S* x_ = nullptr;  // of the last forward
   double dropout_ = 0;
-  std::uint64_t dropout_key_ = 0;
+  std::uint64_t key_ = 0;
 };
 
 }  // namespace lstmcore

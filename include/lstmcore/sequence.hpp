@@ -12,6 +12,7 @@ namespace lstmcore {
 template <class S, class Cell>
 class Sequence final : public Unit<S> {
   static constexpr int V = Vec<S>::width, kStages = Cell::kStages, kLast = kStages - 1;
+  static constexpr bool kMasksMid = kStages == 2 && !Cell::kProjected;  // mid is seen by a recurrent product
   template <int Stage>
   using Layout = typename Cell::template Layout<Stage>;
 
@@ -32,8 +33,9 @@ class Sequence final : public Unit<S> {
     backward_packed_ = x_transposed_packed_ = false;
   }
 
-  void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) override {
+  void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) override {
     Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
+    tape.noise.start(noise, steps.B, plan_.output_size);
     reserve(tape, steps, keep);
     if (keep == Keep::States) {
       remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
@@ -53,6 +55,11 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_units());
+    if (kept_.noise.any()) {
+      dseen_.reserve(steps.B * ld_h());
+      dh_kept_.reserve(steps.B * ld_h());
+      dc_kept_.reserve(steps.B * ld_units());
+    }
     const Index windows = kept_.windows(steps), segment = Tape<S>::segment_steps(steps);
     for (Index number = windows - 1; number >= 0; --number) {
       const Window w = kept_.window_at(steps, number, reverse);
@@ -69,6 +76,22 @@ class Sequence final : public Unit<S> {
       }
     }
     for_stages([&](auto stage) { unpack_weight_gradients<stage>(gradients); });
+  }
+
+  std::vector<Trace<S>> traces(const Steps& steps, bool reverse) override {
+    const Index H = plan_.shape.hidden_size;
+    std::vector<Trace<S>> list;
+    const auto read = [&](const char* name, Index width, Index stride, auto&& at) {
+      list.push_back(read_trace(kept_, steps, reverse, name, width, stride, at));
+    };
+    Cell::name_gates([&](const char* name, int stage, int gate) {
+      read(name, H, kept_.gate_stride[stage], [&](const Step& step, Index b) {
+        return kept_.gates[stage].data() + ((step.gates + b) * plan_.stage[stage].gates + gate) * V;
+      });
+    });
+    if (Cell::kHasC) read("c", H, V, [&](const Step& step, Index b) { return c_after(kept_, step, b); });
+    read("h", plan_.output_size, V, [&](const Step& step, Index b) { return h_after(kept_, step, b); });
+    return list;
   }
 
  private:
@@ -100,6 +123,7 @@ class Sequence final : public Unit<S> {
     if (Cell::kHasC) {
       tape.c_in.reserve((passing ? 2 * steps.B : tape.windows(steps) * steps.B + rows) * ld_units());
       tape.c_end.reserve(steps.B * ld_units());
+      if (tape.noise.zones()) tape.c_new.reserve(rows * ld_units());
     }
     if (kStages == 2) tape.mid.reserve(rows * ld_units());
     for_stages([&](auto stage) {
@@ -163,6 +187,13 @@ class Sequence final : public Unit<S> {
     return row;
   }
 
+  // The same for the way back, where c is as the cell computed it, before zoneout.
+  Row<S> kept_row(const Step& step, Index b, Index panel) {
+    Row<S> row = row_at(kept_, step, b, panel);
+    if (Cell::kHasC && kept_.noise.zones()) row.c = kept_.c_new.data() + (step.gates + b) * ld_units() + panel * V;
+    return row;
+  }
+
   template <int Stage>
   static S* gate_at(Tape<S>& tape, Index panel, Index row) {
     return tape.gates[Stage].data() + panel * tape.gate_stride[Stage] + row * Layout<Stage>::count * V;
@@ -206,9 +237,15 @@ class Sequence final : public Unit<S> {
       load_row(io.h0, b, width_h, h_lanes, tape.h_in.data() + (step.h + b) * ld_h());
       if (Cell::kHasC) load_row(io.c0, b, width_c, c_lanes, tape.c_in.data() + (step.c + b) * ld_units());
     }
-    if (step.entering < step.end) share.meet();
+    if (tape.noise.drops()) {
+      for (Index b = step.begin; b < step.end; ++b) {
+        tape.noise.see(b, tape.h_in.data() + (step.h + b) * ld_h(), h_lanes.begin, h_lanes.whole);
+      }
+    }
+    if (step.entering < step.end || tape.noise.drops()) share.meet();
     for_stages([&](auto stage) {
       forward_stage<stage, kKeep, Weight>(io.x, step, projected, tape, share);
+      if (tape.noise.any()) add_noise<stage>(step, tape, h_lanes, c_lanes);
       share.meet();
     });
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
@@ -217,6 +254,29 @@ class Sequence final : public Unit<S> {
     for (Index b = step.staying; b < step.end; ++b) {
       if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
       if (io.cn) store_row(tape.c_end.data() + b * ld_units(), c_lanes, io.cn + b * width_c);
+    }
+  }
+
+  // From what a stage has computed to the states after the step, and to what U sees of mid.
+  template <int Stage>
+  void add_noise(const Step& step, Tape<S>& tape, const Lanes& h_lanes, const Lanes& c_lanes) const {
+    using Of = PassNoise<S>;
+    const Of& noise = tape.noise;
+    for (Index b = step.begin; b < step.end; ++b) {
+      if (kMasksMid && Stage == 0 && noise.drops()) {
+        noise.mask(b, tape.mid.data() + (step.gates + b) * ld_units(), c_lanes.begin, c_lanes.whole);
+      }
+      if (Cell::kHasC && Stage == 0 && noise.zones()) {
+        S *c = c_after(tape, step, b), *computed = tape.c_new.data() + (step.gates + b) * ld_units();
+        std::copy(c + c_lanes.begin, c + c_lanes.whole, computed + c_lanes.begin);
+        noise.zone(Of::C, step.row + b, plan_.shape.hidden_size, tape.c_in.data() + (step.c + b) * ld_units(), c,
+                   c_lanes.begin, c_lanes.whole);
+      }
+      if (Stage == kLast && noise.zones()) {
+        S* h = h_after(tape, step, b);
+        noise.zone(Of::H, step.row + b, plan_.output_size, tape.h_in.data() + (step.h + b) * ld_h(), h, h_lanes.begin,
+                   h_lanes.whole);
+      }
     }
   }
 
@@ -241,6 +301,12 @@ class Sequence final : public Unit<S> {
     }
   }
 
+  // What U multiplies in stage 0: h₋₁, or what recurrent dropout leaves of it.
+  Operand<S> seen_operand(const Tape<S>& tape, const Step& step) const {
+    const Index width = plan_.output_size;
+    return tape.noise.drops() ? tape.noise.seen(width) : Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), width};
+  }
+
   template <int Stage, bool kKeep, class Weight>
   void forward_stage(const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
     using L = Layout<Stage>;
@@ -248,7 +314,7 @@ class Sequence final : public Unit<S> {
     alignas(64) S scratch[kScratch ? kTileVectors * V : 1];
     const Index I = plan_.shape.input_size;
     Product<S, Weight> p;
-    p.h = Stage == 0 ? Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), plan_.stage[0].recurrent_size}
+    p.h = Stage == 0 ? seen_operand(tape, step)
                      : Operand<S>{tape.mid.data() + step.gates * ld_units(), ld_units(), plan_.stage[1].recurrent_size};
     p.weights = weights_.template panels<Weight>(Stage);
     p.panel_stride = weights_.template panel_stride<Weight>(Stage);
@@ -302,12 +368,50 @@ class Sequence final : public Unit<S> {
         LSTMCORE_SIMD
         for (Index j = h_lanes.begin; j < h_lanes.end; ++j) dh[j] += dy[j];
       }
+      if (kept_.noise.zones()) split_gradients(step, h_lanes, c_lanes);
       if constexpr (kStages == 2) backward_stage<kLast>(step, share);
       backward_stage<0>(step, share);
+      if (kept_.noise.any()) join_gradients(step, h_lanes, c_lanes);
       for (Index b = step.entering; b < step.end; ++b) {
         if (io.dh0) store_row(dh_.data() + b * ld_h(), h_lanes, io.dh0 + b * width_h);
         if (io.dc0) store_row(dc_.data() + b * ld_units(), c_lanes, io.dc0 + b * width_c);
       }
+    }
+  }
+
+  // Zoneout on the way back: what reaches the states before the step directly is set aside.
+  void split_gradients(const Step& step, const Lanes& h_lanes, const Lanes& c_lanes) {
+    using Of = PassNoise<S>;
+    const Of& noise = kept_.noise;
+    for (Index b = step.begin; b < step.end; ++b) {
+      const Index h = b * ld_h(), c = b * ld_units();
+      noise.zone_backward(Of::H, step.row + b, plan_.output_size, dh_.data() + h, dh_kept_.data() + h, h_lanes.begin,
+                          h_lanes.whole);
+      if (!Cell::kHasC) continue;
+      noise.zone_backward(Of::C, step.row + b, plan_.shape.hidden_size, dc_.data() + c, dc_kept_.data() + c,
+                          c_lanes.begin, c_lanes.whole);
+    }
+  }
+
+  // ∂/∂h₋₁ from its parts: what the cell passed on, what zoneout kept, and m ⊙ Uᵀ ∂/∂sums. U saw m ⊙ h₋₁, so from here
+  // on the gradient of U needs that in place of h₋₁.
+  void join_gradients(const Step& step, const Lanes& h_lanes, const Lanes& c_lanes) {
+    const PassNoise<S>& noise = kept_.noise;
+    const auto add = [](S* sum, const S* part, const Lanes& lanes) {
+      LSTMCORE_SIMD
+      for (Index j = lanes.begin; j < lanes.whole; ++j) sum[j] += part[j];
+    };
+    for (Index b = step.begin; b < step.end; ++b) {
+      S *dseen = dseen_.data() + b * ld_h(), *dh = dh_.data() + b * ld_h();
+      if (noise.drops()) {
+        noise.mask(b, dseen, h_lanes.begin, h_lanes.whole);
+        noise.mask(b, kept_.h_in.data() + (step.h + b) * ld_h(), h_lanes.begin, h_lanes.whole);
+      }
+      if (!Cell::kKeepsH) std::fill(dh + h_lanes.begin, dh + h_lanes.whole, S(0));
+      add(dh, dseen, h_lanes);
+      if (!noise.zones()) continue;
+      add(dh, dh_kept_.data() + b * ld_h(), h_lanes);
+      if (Cell::kHasC) add(dc_.data() + b * ld_units(), dc_kept_.data() + b * ld_units(), c_lanes);
     }
   }
 
@@ -316,7 +420,7 @@ class Sequence final : public Unit<S> {
     using L = Layout<Stage>;
     for (Index panel = share.first(panels(Stage)); panel < share.last(panels(Stage)); ++panel) {
       for (Index b = step.begin; b < step.end; ++b) {
-        Row<S> row = row_at(kept_, step, b, panel);
+        Row<S> row = kept_row(step, b, panel);
         for_stages([&](auto stage) {
           if (panel < panels(stage)) row.gates[stage] = gate_at<stage>(kept_, panel, step.gates + b);
         });
@@ -332,14 +436,20 @@ class Sequence final : public Unit<S> {
     p.h = gate_operand<Stage>(step.gates, L::h_begin, L::h_count);
     p.weights = weights_.h_transposed(Stage);
     p.panel_stride = p.h.segments * p.h.k * V;
-    p.out = Stage == 0 ? Place<S*>{dh_.data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
-    if (Stage == 0 && Cell::kKeepsH) {
+    const bool noisy = kept_.noise.any();
+    p.out = Stage == 0 ? Place<S*>{(noisy ? dseen_ : dh_).data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
+    if (Stage == 0 && Cell::kKeepsH && !noisy) {
       p.init = {p.out.data, p.out.panel_stride, p.out.row_stride};
     } else {
       p.init = {zeros_, 0, 0};
     }
     const Index out_panels = ceil_div(plan_.stage[Stage].recurrent_size, V);
     product<Plain>(p, step.begin, step.end, share.first(out_panels), share.last(out_panels), kNothing);
+    if (kMasksMid && Stage == 1 && kept_.noise.drops()) {
+      for (Index b = step.begin; b < step.end; ++b) {
+        kept_.noise.mask(b, dmid_.data() + b * ld_units(), share.first(out_panels) * V, share.last(out_panels) * V);
+      }
+    }
   }
 
   // Gradients of the sums of gates [begin, begin + count), as scalars over (panel, gate, lane), from a row on.
@@ -409,7 +519,7 @@ class Sequence final : public Unit<S> {
         for (Index s = segment.begin; s < segment.end; ++s) {
           const Step step = kept_.step_at(steps, w, s, reverse, 0, steps.B);
           for (Index b = 0; b < step.end; ++b) {
-            Row<S> row = row_at(kept_, step, b, panel);
+            Row<S> row = kept_row(step, b, panel);
             row.gates[0] = gate_at<0>(kept_, panel, step.gates + b);
             Cell::add_vector_gradients(row, sums);
           }
@@ -432,8 +542,9 @@ class Sequence final : public Unit<S> {
   bool backward_packed_ = false, x_transposed_packed_ = false;
   const S* zeros_;
   Tape<S> kept_, passing_;
-  Buffer<S> dh_, dc_, dmid_;         // gradients of the states, carried back in time: [B][padded]
-  Buffer<S> x_sums_[2], h_sums_[2];  // of each stage: gradients of W and U, packed
+  Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
+  Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
+  Buffer<S> x_sums_[2], h_sums_[2];      // of each stage: gradients of W and U, packed
   Team team_;
 };
 

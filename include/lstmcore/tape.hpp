@@ -38,6 +38,8 @@ struct Tape {
   Buffer<S> h_in, c_in;        // states before each step: [slot][padded]
   Buffer<S> h_end, c_end;      // states after a sequence's last step: [B][padded]
   Buffer<S> h_begin, c_begin;  // the initial states, for a window that is run again: [B][width]
+  PassNoise<S> noise;
+  Buffer<S> c_new;  // under zoneout, c as the cell computes it: [row][padded]
   Index gate_stride[2] = {0, 0};
   Keep keep = Keep::Nothing;
   Index window = 0;  // steps in a window, but perhaps the last one
@@ -78,5 +80,25 @@ struct Tape {
     return step;
   }
 };
+
+// Reads a tape of Keep::All: at(step, b) points to the first vector of row b, the others follow `stride` scalars apart.
+template <class S, class At>
+Trace<S> read_trace(const Tape<S>& tape, const Steps& steps, bool reverse, const char* name, Index width, Index stride,
+                    At&& at) {
+  constexpr Index V = Vec<S>::width;
+  Trace<S> trace{name, width, std::vector<S>(static_cast<std::size_t>(steps.N * width))};
+  const Window all = tape.window_at(steps, 0, reverse);
+  for (Index s = 0; s < steps.T; ++s) {
+    const Step step = tape.step_at(steps, all, s, reverse, 0, steps.B);
+    for (Index b = 0; b < step.end; ++b) {
+      const S* from = at(step, b);
+      S* to = trace.values.data() + (step.row + b) * width;
+      for (Index unit = 0; unit < width; unit += V, from += stride) {
+        std::copy_n(from, std::min(V, width - unit), to + unit);
+      }
+    }
+  }
+  return trace;
+}
 
 }  // namespace lstmcore

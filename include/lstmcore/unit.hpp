@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "lstmcore/noise.hpp"
 #include "lstmcore/weights.hpp"
 
 namespace lstmcore {
@@ -53,6 +55,14 @@ struct BackwardArrays {
 // gates again. The results of all three have the same bits, and so have the gradients of the last two.
 enum class Keep { Nothing, All, States };
 
+// One quantity of a cell at every step: an activation of a gate, or a state after the step.
+template <class S>
+struct Trace {
+  std::string name;
+  Index width;
+  std::vector<S> values;  // [N, width], packed as in Steps
+};
+
 template <class S>
 class Unit {
  public:
@@ -63,10 +73,12 @@ class Unit {
   virtual double flops(Index rows) const = 0;
   virtual void pack(const S* parameters) = 0;
   // io.x of a kept pass must stay as it is until backward.
-  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep) = 0;
+  virtual void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) = 0;
   // Adds the gradients of the parameters to `gradients`. Uses up what forward kept.
   virtual void backward(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const S* parameters,
                         S* gradients) = 0;
+  // What the last forward computed at each step, if it was with Keep::All: the gates, c, h.
+  virtual std::vector<Trace<S>> traces(const Steps& steps, bool reverse) = 0;
 };
 
 }  // namespace lstmcore

@@ -1,7 +1,8 @@
 """Recurrent networks on CPUs: a C++ SIMD core under scikit-learn's manners.
 
 Layers (`LSTM`, `GRU`, `RNN`) own their parameters and call the core; estimators (`RNNClassifier`, `RNNRegressor`,
-`RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy alone.
+`RNNTagger`, `RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy
+alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from lstmcore._threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from lstmcore import callbacks, schedules
     from lstmcore._versions import show_versions
+    from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
+    from lstmcore.estimators.scaler import SequenceScaler
+    from lstmcore.estimators.tagger import RNNTagger
+    from lstmcore.frames import sequences_from_channels, sequences_from_frame
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -35,11 +40,16 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ForecastDisplay",
+    "GateDisplay",
+    "LossCurveDisplay",
     "Network",
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
+    "RNNTagger",
+    "SequenceScaler",
     "Sequences",
     "callbacks",
     "cells",
@@ -48,6 +58,8 @@ __all__ = [
     "get_num_threads",
     "load",
     "schedules",
+    "sequences_from_channels",
+    "sequences_from_frame",
     "set_num_threads",
     "show_versions",
 ]
@@ -60,13 +72,20 @@ _HOME = {
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
+    "ForecastDisplay": "displays",
+    "GateDisplay": "displays",
+    "LossCurveDisplay": "displays",
     "Network": "network",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
+    "RNNTagger": "estimators.tagger",
+    "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
     "load": "model_file",
+    "sequences_from_channels": "frames",
+    "sequences_from_frame": "frames",
     "show_versions": "_versions",
 }
 _MODULES = ("callbacks", "schedules")

@@ -43,6 +43,8 @@ class RecurrentF32(_Parameterised):
         proj_size: int = 0,
         bf16: bool = False,
         recompute: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None: ...
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True
@@ -58,6 +60,9 @@ class RecurrentF32(_Parameterised):
     def backward(
         self, dy: _Array | None = None, dstates: Sequence[_Array | None] | None = None, need_dx: bool = True
     ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
+    def gates(
+        self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array | None] | None = None
+    ) -> dict[str, _Array]: ...
     def step(self, x: _Array, states: Sequence[_Array | None] | None = None) -> tuple[_Array, tuple[_Array, ...]]: ...
 
 class RecurrentF64(RecurrentF32): ...

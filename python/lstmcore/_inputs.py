@@ -127,7 +127,7 @@ class Inputs:
             inputs = replace(inputs, static_scaler=Standardizer.fit(static, weights))
         if n_tokens is not None or not (standardize or masked):
             return inputs
-        inputs._refuse(sequences, _not_finite(sequences.values, masked), name)
+        inputs.check_finite(sequences, name)
         scaler = Standardizer.fit(sequences.values, _row_weights(sequences, weights))
         return replace(inputs, scaler=scaler) if standardize else replace(inputs, fill=scaler.mean)
 
@@ -135,6 +135,10 @@ class Inputs:
     def n_inputs(self) -> int:
         """Features of a step of the network."""
         return self.patch_size * self.n_features * (1 if self.fill is None else 3)
+
+    def check_finite(self, sequences: Sequences, name: str = "X") -> None:
+        """Raise ValueError for infinity in raw `sequences`, and NaN unless it marks missing values."""
+        self._refuse(sequences, _not_finite(sequences.values, self.fill is not None), name)
 
     def apply(self, sequences: Sequences, name: str = "X") -> Sequences:
         """Return what the network sees of raw `sequences`; windows stay shared unless there are masks or patches.
@@ -159,7 +163,7 @@ class Inputs:
 
     def apply_static(self, static: Array, name: str = "static") -> Array:
         """Return static features [n, S] as the network sees them, [n, S] of `dtype`."""
-        rows = check.contiguous(_scaled(static, self.static_scaler), self.dtype)
+        rows = _scaled(static, self.static_scaler, self.dtype)
         check.finite(rows, name, static)
         return rows
 
@@ -196,7 +200,7 @@ class Inputs:
     def _points(self, values: Array) -> tuple[Array, Array | None]:
         """Scale raw time points [R, F] to `dtype`; say where they are not as they must be, [R, F] of bool or None."""
         if self.n_tokens is None:
-            rows = check.contiguous(_scaled(values, self.scaler), self.dtype)
+            rows = _scaled(values, self.scaler, self.dtype)
             return rows, _not_finite(rows, self.fill is not None)
         bad = ~((values >= 0) & (values < self.n_tokens) & (values == np.floor(values)))
         return check.contiguous(values, self.dtype), bad if bad.any() else None
@@ -245,11 +249,12 @@ class Inputs:
         return cls(**{**config, **scalers, "dtype": np.dtype(config["dtype"]), "fill": fill})
 
 
-def _scaled(values: Array, scaler: Standardizer | None) -> Array:
-    if scaler is None:
-        return values
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and named
-        return scaler.apply(values)
+def _scaled(values: Array, scaler: Standardizer | None, dtype: np.dtype[Any]) -> Array:
+    """Return `values` standardized, of `dtype` and C-contiguous."""
+    if scaler is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and named
+            values = scaler.apply(values).astype(dtype, copy=False)
+    return check.contiguous(values, dtype)
 
 
 def _observe(rows: Array, starts: Array, lengths: Array, state: InputState) -> tuple[Array, InputState]:

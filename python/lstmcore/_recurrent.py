@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore import _init
+from lstmcore import _init, _options
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._packing import Packing
@@ -49,7 +48,7 @@ class Recurrent(Parameterized):
     dtype : {"float32", "float64"}, default="float32"
         Type of parameters, states and outputs. Inputs of another numeric type are converted.
     seed : int, numpy.random.Generator or None, default=None
-        Source of the initial parameters and of the dropout masks.
+        Source of the initial parameters and of the masks of `forward`.
     recurrent_init : {"uniform", "orthogonal"}, default="uniform"
         All parameters are drawn from U(-1/sqrt(H), 1/sqrt(H)), as in torch; "orthogonal" makes each gate's block of
         the recurrent weights orthogonal instead.
@@ -62,6 +61,12 @@ class Recurrent(Parameterized):
         "bfloat16": calling the layer and `step` use weights rounded to bfloat16 (8 significant bits; sums stay
         float32), which halves the memory traffic that bounds small batches. Biases, peepholes, `forward` and
         `backward` keep full precision. For dtype="float32" only.
+    recurrent_dropout : float, default=0.0
+        Share of h that U does not see in `forward`, with one mask for all steps of a sequence (Gal & Ghahramani 2016);
+        the rest is divided by 1 - recurrent_dropout. Calling the layer drops nothing.
+    zoneout : float, default=0.0
+        Probability that a unit keeps its h, and by a draw of its own its c, at a step of `forward` (Krueger et al.
+        2017). Calling the layer and `step` take the expectation, zoneout * old + (1 - zoneout) * new.
 
     Attributes
     ----------
@@ -94,6 +99,8 @@ class Recurrent(Parameterized):
         forget_bias: float | None = None,
         recompute: bool = False,
         weight_dtype: str | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None:
         registry = {info["name"]: info for info in core.cells()}
         self.cell = check.choice(cell, "cell", registry)
@@ -104,12 +111,14 @@ class Recurrent(Parameterized):
         self.batch_first = check.flag(batch_first, "batch_first")
         self.dropout = check.fraction(dropout, "dropout")
         self.bidirectional = check.flag(bidirectional, "bidirectional")
-        self.proj_size = _checked_projection(proj_size, self.hidden_size, registry[cell])
+        self.proj_size = _options.projection(proj_size, self.hidden_size, registry[cell])
         self.dtype = check.scalar_type(dtype)
         self.recurrent_init = check.choice(recurrent_init, "recurrent_init", ("uniform", "orthogonal"))
-        self.forget_bias = _checked_forget_bias(forget_bias, self.cell, self.bias)
+        self.forget_bias = _options.forget_bias(forget_bias, self.cell, self.bias)
         self.recompute = check.flag(recompute, "recompute")
-        self.weight_dtype = _checked_weight_dtype(weight_dtype, self.dtype)
+        self.weight_dtype = _options.weight_dtype(weight_dtype, self.dtype)
+        self.recurrent_dropout = check.fraction(recurrent_dropout, "recurrent_dropout")
+        self.zoneout = check.fraction(zoneout, "zoneout")
         if self.dropout and self.num_layers == 1:
             warnings.warn(
                 f"dropout={self.dropout} has no effect with num_layers=1: it applies between layers", stacklevel=3
@@ -140,6 +149,8 @@ class Recurrent(Parameterized):
             self.proj_size,
             self.weight_dtype == "bfloat16",
             self.recompute,
+            self.recurrent_dropout,
+            self.zoneout,
         )
         self._core_step = self._core.step
         self._packing: Packing | None = None  # of the last forward, until its backward
@@ -160,9 +171,15 @@ class Recurrent(Parameterized):
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
     @property
+    @property
     def state_size(self) -> int:
         """Numbers that carry one sequence from step to step: all states of all layers and directions."""
         return self._states.count * sum(self._states.widths.values())
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether `forward` depends on random masks, so that a pass in training needs a seed."""
+        return self.dropout > 0 or self.recurrent_dropout > 0 or self.zoneout > 0
 
     # ---- computing ----------------------------------------------------------------------------------------------
 
@@ -200,13 +217,14 @@ class Recurrent(Parameterized):
     def forward(
         self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
     ) -> tuple[Array, State]:
-        """Compute the same as calling the layer, with dropout, and keep what `backward` needs.
+        """Compute the same as calling the layer, with its dropouts and zoneout, and keep what `backward` needs.
 
-        An array of the layer's dtype in time-major order is kept by reference: leave it unchanged until `backward`.
+        Each call draws masks of its own from the layer's seed. An array of the layer's dtype in time-major order is
+        kept by reference: leave it unchanged until `backward`.
         Parameters, returns and errors are those of calling the layer.
         """
         rows, packing, states = self._prepared(x, state, lengths)
-        seed = int(self._rng.integers(2**63)) if self.dropout else 0
+        seed = int(self._rng.integers(2**63)) if self.draws_masks else 0
         self._packing = None  # a failing forward leaves nothing to go back through
         y, states = self._core.forward(rows, packing.batch_sizes, states, seed, True)
         self._packing = packing
@@ -294,6 +312,31 @@ class Recurrent(Parameterized):
         y, states = self._core_step(row, self._states.checked(state, "state", packing))
         return y, self._states.returned(states, packing)
 
+    def gates(self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None) -> dict[str, Array]:
+        """Compute what every cell does at every step: its gates and its states, for looking at.
+
+        Nothing is dropped, and a `forward` that waits for its `backward` is not disturbed. Parameters and errors are
+        those of calling the layer.
+
+        Returns
+        -------
+        dict of str to ndarray [T, B, H], or [B, T, H] with batch_first
+            Activations and states after the step, zero beyond each length, named like the parameters: ``"i_l0"``, ...,
+            ``"h_l1_reverse"``. LSTM: i, f, g, o, c, h (coupled: no f, which is 1 - i); GRU: r, z, n, h; RNN: h. The
+            width of a projected h is P.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore
+        >>> found = lstmcore.LSTM(3, 8, seed=0).gates(np.ones((5, 2, 3)))
+        >>> list(found), found["f_l0"].shape
+        (['i_l0', 'f_l0', 'g_l0', 'o_l0', 'c_l0', 'h_l0'], (5, 2, 8))
+        """
+        rows, packing, states = self._prepared(x, state, lengths)
+        traces = self._core.gates(rows, packing.batch_sizes, states)
+        return {name: packing.unpack(values) for name, values in traces.items()}
+
     def tbptt(self, x: ArrayLike, state: State | None = None, *, k1: int, k2: int | None = None) -> Iterator[Window]:
         """Train by truncated backpropagation through time: yield the windows of a long batch, one after another.
 
@@ -375,45 +418,4 @@ class Recurrent(Parameterized):
 
     def __repr__(self) -> str:
         """Return the constructor call, options at their defaults left out."""
-        parts = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            if name != "seed":
-                value = getattr(self, name)
-                value = value.name if name == "dtype" else value
-                if parameter.default is parameter.empty:
-                    parts.append(repr(value))
-                elif value != parameter.default:
-                    parts.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-
-def _checked_projection(proj_size: int, hidden_size: int, info: Mapping[str, Any]) -> int:
-    """Return proj_size if it is below hidden_size and the cell has a projection."""
-    size = check.integer(proj_size, "proj_size", 0)
-    if size and not info["projection"]:
-        raise ValueError(f"proj_size must be 0 for cell {info['name']!r}, which has no projection, got {size}")
-    if size >= hidden_size:
-        raise ValueError(f"proj_size must be less than hidden_size={hidden_size}, got {size}")
-    return size
-
-
-def _checked_weight_dtype(value: str | None, dtype: np.dtype[Any]) -> str | None:
-    """Return weight_dtype if the layer computes in float32."""
-    if value is None:
-        return None
-    check.choice(value, "weight_dtype", ("bfloat16",))
-    if dtype != np.float32:
-        raise ValueError(f"weight_dtype must be None with dtype={dtype.name!r}, got {value!r}")
-    return value
-
-
-def _checked_forget_bias(value: float | None, cell: str, bias: bool) -> float | None:
-    """Return forget_bias if the cell has a forget gate and biases."""
-    if value is None:
-        return None
-    result = check.real(value, "forget_bias")
-    if not _init.has_forget_gate(cell):
-        raise ValueError(f"forget_bias must be None for cell {cell!r}, which has no forget gate, got {value!r}")
-    if not bias:
-        raise ValueError(f"forget_bias must be None with bias=False, got {value!r}")
-    return result
+        return _options.constructor_call(self)

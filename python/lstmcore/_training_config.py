@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lstmcore import _validation as check
 from lstmcore.callbacks import Callbacks
 from lstmcore.losses import Loss
@@ -105,10 +103,3 @@ class TrainingConfig:
     def make_schedule(self) -> Schedule:
         """Return the schedule behind its warm-up."""
         return as_schedule(self.schedule, self.warmup_epochs)
-
-    def step(self, optimizer: Optimizer) -> float:
-        """Let an optimizer take a step on clipped gradients; return their norm before."""
-        if self.clip_value is not None:
-            gradients = optimizer.target.flat_gradients
-            np.clip(gradients, -self.clip_value, self.clip_value, out=gradients)
-        return optimizer.step(self.clip_norm)

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lstmcore import _files
-from lstmcore._validation import Array
 from lstmcore.history import History
-from lstmcore.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from lstmcore.training import Trainer
@@ -34,7 +32,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     tensors = {"parameters": trainer.network.flat_parameters}
     if trainer._best is not None:
         tensors["best"] = trainer._best
-    tensors |= {f"optimizer.{name}": values for name, values in _optimizer_state(trainer.optimizer).items()}
+    tensors |= {f"optimizer.{name}": values for name, values in trainer.optimizer.state_dict().items()}
     header = {
         "format": FORMAT,
         "layout": _layout(trainer),
@@ -52,9 +50,9 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     source = _files.as_path(path)
     tensors, header = _files.read_tensors(source, _KEY, "checkpoint", FORMAT)
     try:
-        parameters = tensors["parameters"].reshape(trainer.network.flat_parameters.shape)
-        memory = {name: tensors[f"optimizer.{name}"] for name in _optimizer_state(trainer.optimizer)}
         _check_layout(header["layout"], _layout(trainer))
+        parameters = tensors["parameters"].reshape(trainer.network.flat_parameters.shape)
+        memory = {name: tensors[f"optimizer.{name}"] for name in trainer.optimizer.state_dict()}
         history, first, rate = History(**header["history"]), int(header["first_epoch"]), float(header["learning_rate"])
         extra = dict(header["extra"])
         trainer.rng.bit_generator.state = _from_json(header["generator"])
@@ -63,7 +61,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     trainer.network.flat_parameters[...] = parameters
     trainer.network.parameters_changed()
     trainer.network.zero_gradients()
-    _load_optimizer_state(trainer.optimizer, memory)
+    trainer.optimizer.load_state_dict(memory)
     trainer._best, trainer._first = tensors.get("best"), first
     trainer.history, trainer.learning_rate, trainer.extra = history, rate, extra
 
@@ -98,16 +96,3 @@ def _from_json(state: Any) -> Any:
     if isinstance(state, dict):
         return {name: _from_json(value) for name, value in state.items()}
     return np.array(state, np.uint64) if isinstance(state, list) else state
-
-
-def _optimizer_state(optimizer: Optimizer) -> dict[str, Array]:
-    """Return what an optimizer remembers, the number of its steps included."""
-    steps = getattr(optimizer._core, "steps", None)
-    return {**optimizer.state, **({} if steps is None else {"steps": np.array(steps)})}
-
-
-def _load_optimizer_state(optimizer: Optimizer, memory: dict[str, Array]) -> None:
-    for name, values in optimizer.state.items():
-        values[...] = memory[name]
-    if "steps" in memory:
-        optimizer._core.steps = int(memory["steps"])

@@ -35,7 +35,7 @@ class LSTM(Recurrent):
         Gates see the cell state too (Gers & Schmidhuber 2000): i and f the last one, o the new one.
     coupled : bool, default=False
         The forget gate is f = 1 - i (Greff et al. 2015, CIFG): three blocks of weights and not four.
-    recurrent_init, forget_bias, recompute, weight_dtype, dtype, seed
+    recurrent_init, forget_bias, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -64,6 +64,8 @@ class LSTM(Recurrent):
         forget_bias: float | None = None,
         recompute: bool = False,
         weight_dtype: str | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -83,6 +85,8 @@ class LSTM(Recurrent):
             forget_bias=forget_bias,
             recompute=recompute,
             weight_dtype=weight_dtype,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             seed=seed,
         )
@@ -101,7 +105,7 @@ class GRU(Recurrent):
     reset_after : bool, default=True
         True: n = tanh(W x + b + r (U h' + b')), as in torch, cuDNN and Keras. False: n = tanh(W x + b + U (r h') + b'),
         as in the paper.
-    recurrent_init, recompute, weight_dtype, dtype, seed
+    recurrent_init, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -126,6 +130,8 @@ class GRU(Recurrent):
         recurrent_init: str = "uniform",
         recompute: bool = False,
         weight_dtype: str | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -142,6 +148,8 @@ class GRU(Recurrent):
             recurrent_init=recurrent_init,
             recompute=recompute,
             weight_dtype=weight_dtype,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             seed=seed,
         )
@@ -160,7 +168,7 @@ class RNN(Recurrent):
         As in `Recurrent` and `torch.nn.RNN`.
     residual : bool, default=False
         h = h' + tanh(...): with nonlinearity="tanh" only.
-    recurrent_init, recompute, weight_dtype, dtype, seed
+    recurrent_init, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
         As in `Recurrent`.
 
     Examples
@@ -186,6 +194,8 @@ class RNN(Recurrent):
         recurrent_init: str = "uniform",
         recompute: bool = False,
         weight_dtype: str | None = None,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
@@ -205,6 +215,8 @@ class RNN(Recurrent):
             recurrent_init=recurrent_init,
             recompute=recompute,
             weight_dtype=weight_dtype,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
             dtype=dtype,
             seed=seed,
         )

@@ -24,6 +24,7 @@ FORMAT = 1
 _KEY = "lstmcore"
 _VECTORS = "embedding.weight"
 _RECURRENT = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
+_RECURRENT += ("recurrent_dropout", "zoneout")
 _EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),

@@ -203,7 +203,7 @@ class Network(Parameterized):
         if self.embedding is not None:
             batch = batch._replace(x=self.embedding.forward(batch.x))
         if self.initial is not None:
-            states = self._split_states(self.initial.forward(batch.static))
+            states = self._split_states(self.initial.forward(_given(batch.static)))
         done = make_pass(Job(self.recurrent, self._readout, batch, states, training, seed), tbptt_steps)
         output = self.dense.forward(done.forward())
         self._pass = done
@@ -256,7 +256,7 @@ class Network(Parameterized):
 
     def initial_states(self, static: Array | None) -> list[Array] | None:
         """States [layers · directions, B, width] before the first step, from static features [B, n_static]."""
-        return None if self.initial is None else self._split_states(self.initial(static))
+        return None if self.initial is None else self._split_states(self.initial(_given(static)))
 
     def _split_states(self, flat: Array) -> list[Array]:
         layout, states, begin = self.recurrent._states, [], 0
@@ -273,6 +273,12 @@ class Network(Parameterized):
 
 def _from_layers(layers: dict[str, Any], pooling: str | None) -> Network:
     return Network(**{"pooling": pooling, **layers})
+
+
+def _given(static: Array | None) -> Array:
+    if static is None:
+        raise ValueError("the network needs static features, got None")
+    return static
 
 
 def _join_states(states: list[Array]) -> Array:

@@ -38,7 +38,8 @@ class Trainer:
     config : TrainingConfig
         How to train.
     rng : numpy.random.Generator
-        Shuffles and seeds dropout. The same generator gives the same bits for any number of threads.
+        Shuffles and seeds the masks of dropout and zoneout. The same generator gives the same bits for any number of
+        threads.
 
     Attributes
     ----------
@@ -180,11 +181,11 @@ class Trainer:
     def train_step(self, batch: Batch, targets: Array, weights: Array | None = None) -> tuple[float, float]:
         """Take one step of the optimizer on one batch; return the loss before it and the norm of the gradient."""
         network, config = self.network, self.config
-        seed = int(self.rng.integers(1 << 62)) if network.recurrent.dropout else 0
+        seed = int(self.rng.integers(1 << 62)) if network.recurrent.draws_masks else 0
         output = network.forward(batch, training=True, seed=seed, tbptt_steps=config.tbptt_steps)
         loss, doutput = config.loss(output, targets, weights)
         network.backward(doutput)
-        norm = config.step(self.optimizer)
+        norm = self.optimizer.step(config.clip_norm, config.clip_value)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._diverged(f"loss {loss}, norm of the gradients {norm}")
         return loss, norm

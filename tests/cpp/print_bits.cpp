@@ -1,11 +1,12 @@
-// Prints a hash of the forward outputs of every cell: float32, float32 with bfloat16 weights, float64. The same lines
-// on every instruction set with FMA is the promise; tests/cpp/CMakeLists.txt compares them where another architecture
-// can be run.
+// Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
+// dropout, recurrent dropout and zoneout, float64) and pooling. The same lines on every instruction set with FMA is the
+// promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
 
 #include "kernels.hpp"
+#include "lstmcore/pooling.hpp"
 
 namespace {
 
@@ -30,8 +31,9 @@ std::vector<S> numbers(lstmcore::Index n, std::uint64_t seed) {
 
 template <class S>
 std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection, bool bf16,
-                           const std::vector<std::int64_t>& sizes) {
-  lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, 0.0, true, projection ? hidden - 1 : 0, bf16};
+                           const std::vector<std::int64_t>& sizes, double noise = 0) {
+  lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, noise, true, projection ? hidden - 1 : 0, bf16};
+  config.recurrent_dropout = config.zoneout = noise;
   lstmcore::Recurrent<S> network(config);
   lstmcore::Steps steps;
   steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
@@ -40,8 +42,25 @@ std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool
   const auto h0 = numbers<S>(states * network.h_size(), 3), c0 = numbers<S>(states * network.c_size(), 4);
   std::vector<S> y(static_cast<std::size_t>(steps.N * network.output_size())), hn(h0.size());
   network.bind(parameters.data(), nullptr);
-  network.infer(steps, x.data(), {h0.data(), c0.data()}, y.data(), {hn.data(), nullptr});
+  if (noise > 0) {
+    network.forward(steps, x.data(), {h0.data(), c0.data()}, y.data(), {hn.data(), nullptr}, true, 5);
+  } else {
+    network.infer(steps, x.data(), {h0.data(), c0.data()}, y.data(), {hn.data(), nullptr});
+  }
   return hash(hn, hash(y, 0xcbf29ce484222325u));
+}
+
+template <class S>
+std::uint64_t pooling_hash(const char* kind, lstmcore::Index width, const std::vector<std::int64_t>& sizes) {
+  lstmcore::Pooling<S> pooling(lstmcore::pooling_kind(kind), width);
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  auto w = numbers<S>(width, 1);
+  const auto y = numbers<S>(steps.N * width, 2);
+  std::vector<S> features(static_cast<std::size_t>(steps.B * width));
+  pooling.bind(w.data(), nullptr);
+  pooling.infer(steps, y.data(), features.data());
+  return hash(features, 0xcbf29ce484222325u);
 }
 
 }  // namespace
@@ -53,12 +72,19 @@ int main() {
       for (const bool projection : {false, true}) {
         if (projection && !cell.projection) continue;
         for (const std::vector<std::int64_t>& sizes : {batch, few_rows}) {
-          std::printf("%s %td %d %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", cell.name, hidden, projection,
-                      forward_hash<float>(cell.name, hidden, projection, false, sizes),
+          std::printf("%s %td %d %016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", cell.name, hidden,
+                      projection, forward_hash<float>(cell.name, hidden, projection, false, sizes),
                       forward_hash<float>(cell.name, hidden, projection, true, sizes),
+                      forward_hash<float>(cell.name, hidden, projection, false, sizes, 0.25),
                       forward_hash<double>(cell.name, hidden, projection, false, sizes));
         }
       }
+    }
+  }
+  for (const char* kind : {"mean", "max", "attention"}) {
+    for (const lstmcore::Index width : {3, 16, 37}) {
+      std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", kind, width, pooling_hash<float>(kind, width, batch),
+                  pooling_hash<double>(kind, width, batch));
     }
   }
 }

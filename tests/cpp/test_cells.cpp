@@ -64,7 +64,7 @@ Result<S> forward(Problem<S>& p, Keep keep) {
   p.unit->forward(p.steps(),
                   {p.x.data(), p.h0.data(), has_c ? p.c0.data() : nullptr, out.y.data(), p.width(), out.hn.data(),
                    has_c ? out.cn.data() : nullptr},
-                  p.reverse, keep);
+                  p.reverse, keep, {});
   return out;
 }
 
@@ -217,7 +217,6 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
                                       w.dhn.data(),
                                       has_c ? w.dcn.data() : nullptr,
                                       dx.data(),
-                                      false,
                                       dh0.data(),
                                       has_c ? dc0.data() : nullptr};
   p.unit->backward(p.steps(), io, reverse, p.parameters.data(), gradients.data());

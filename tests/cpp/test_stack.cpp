@@ -171,6 +171,28 @@ void check_directions(const char* cell, bool recompute) {
   lstmcore::set_max_threads(0);
 }
 
+// The gates and states of each step: names, and h of the last layer, which is the output.
+void check_traces() {
+  Stack<float> s({"lstm", 3, 18, 2, true, 0, true, 5});
+  const Result<float> kept = forward(s, 0);
+  const std::vector<lstmcore::Trace<float>> traces = s.layers.traces(s.steps);
+  const std::vector<std::string> names = {"i", "f", "g", "o", "c", "h"};
+  std::size_t i = 0;
+  for (const std::string suffix : {"_l0", "_l0_reverse", "_l1", "_l1_reverse"}) {
+    for (const std::string& name : names) {
+      const lstmcore::Trace<float>& trace = traces[i++];
+      CHECK(trace.name == name + suffix, "%s, not %s", trace.name.c_str(), (name + suffix).c_str());
+      CHECK(trace.width == (name == "h" ? 5 : 18), "%s has width %td", trace.name.c_str(), trace.width);
+    }
+  }
+  CHECK(i == traces.size(), "that is all");
+  for (Index row = 0; row < s.steps.N; ++row) {
+    CHECK(std::memcmp(traces[17].values.data() + row * 5, kept.y.data() + row * 10, 5 * sizeof(float)) == 0, "h_l1");
+    CHECK(std::memcmp(traces[23].values.data() + row * 5, kept.y.data() + row * 10 + 5, 5 * sizeof(float)) == 0,
+          "h_l1_reverse");
+  }
+}
+
 void check_side_by_side() {
   lstmcore::set_max_threads(2);
   for (const int thrower : {0, 1, 2}) {
@@ -200,8 +222,15 @@ int main() {
   }
   check_gradients({"lstm", 3, 6, 2, true, 0.3, true, 4});
   check_gradients({"gru", 2, 5, 1, false, 0, true});
+  for (const bool recompute : {false, true}) {
+    for (const char* cell : {"lstm_peephole", "gru_reset_before", "rnn_residual"}) {
+      check_gradients({cell, 3, 9, 2, true, 0.2, true, 0, false, recompute, 0.3, 0.2});
+    }
+    check_gradients({"lstm", 3, 6, 1, true, 0, false, 4, false, recompute, 0.3, 0.2});
+  }
   check_dropout();
   check_side_by_side();
+  check_traces();
   for (const char* cell : {"lstm_peephole", "gru_reset_before"}) {
     check_directions(cell, false);
     check_directions(cell, true);

@@ -41,11 +41,15 @@ void check_losses() {
                  [&](auto batch) { return lstmcore::quantile_loss(batch, target.data(), quantiles); });
   check_gradient("cross entropy", B, O, output,
                  [&](auto batch) { return lstmcore::cross_entropy(batch, labels.data()); });
+  check_gradient("label smoothing", B, O, output,
+                 [&](auto batch) { return lstmcore::cross_entropy(batch, labels.data(), 0.3); });
+  check_gradient("binary cross entropy", B, O, output,
+                 [&](auto batch) { return lstmcore::binary_cross_entropy(batch, target.data()); });
 }
 
 void check_sgd() {
   std::vector<double> w = {1, -2, 3}, g = {0.5, 0.25, -1};
-  lstmcore::Sgd<double> sgd{0.9, false, {}, std::vector<double>(3)};
+  lstmcore::Sgd<double> sgd{0.9, false, {}, 0, std::vector<double>(3)};
   sgd.decay.l2 = 0.1;
   sgd.decay.ranges = {{1, 2}};
   const std::vector<double> gradient = {0.5, 0.25 + 0.1 * -2, -1};
@@ -74,6 +78,39 @@ void check_adam() {
     adam.step(w.data(), g.data(), 0.01, 1.0);
   }
   CHECK(check::distance(w, expected) < 1e-12, "Adam is off by %g", check::distance(w, expected));
+}
+
+void check_rmsprop(bool centered) {
+  const std::size_t n = 3;
+  std::vector<double> w = {1, -2, 3}, s(n), m(n), v(n);
+  std::vector<double> expected = w;
+  lstmcore::RmsProp<double> rmsprop;
+  rmsprop.alpha = 0.9;
+  rmsprop.epsilon = 1e-6;
+  rmsprop.momentum = 0.5;
+  rmsprop.centered = centered;
+  rmsprop.for_each_memory([](const char*, auto& values) { values.resize(3); });
+  for (unsigned t = 1; t <= 5; ++t) {
+    std::vector<double> g = check::random<double>(n, t);
+    for (std::size_t i = 0; i < n; ++i) {
+      s[i] = 0.9 * s[i] + 0.1 * g[i] * g[i];
+      m[i] = 0.9 * m[i] + 0.1 * g[i];
+      v[i] = 0.5 * v[i] + g[i] / (std::sqrt(s[i] - (centered ? m[i] * m[i] : 0)) + 1e-6);
+      expected[i] -= 0.01 * v[i];
+    }
+    rmsprop.step(w.data(), g.data(), 0.01, 1.0);
+  }
+  CHECK(check::distance(w, expected) < 1e-12, "RMSprop is off by %g", check::distance(w, expected));
+}
+
+void check_clipping() {
+  std::vector<float> g = {3, -0.25f, -4, 0.5f};
+  const auto [norm, scale] = lstmcore::clip_gradient(g.data(), 4, 0.75, 0.5);
+  CHECK((g == std::vector<float>{0.5f, -0.25f, -0.5f, 0.5f}), "components are cut");
+  CHECK(std::abs(norm - std::sqrt(25.3125)) < 1e-12, "the norm is that before");
+  CHECK(std::abs(scale - 0.75 / std::sqrt(0.8125)) < 1e-5, "the scale is that of what is left");
+  g[1] = -INFINITY;
+  CHECK(std::isinf(lstmcore::clip_gradient(g.data(), 4, 0, 0.5).norm) && std::isinf(g[1]), "infinity stays");
 }
 
 void check_norm() {
@@ -124,6 +161,9 @@ int main() {
   check_losses();
   check_sgd();
   check_adam();
+  check_rmsprop(false);
+  check_rmsprop(true);
+  check_clipping();
   check_norm();
   check_batch();
   return check::report("training");

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lstmcore.layers import GRU, LSTM
-from lstmcore.losses import Absolute, CrossEntropy, Huber, Loss, Squared
+from lstmcore.losses import Absolute, BinaryCrossEntropy, CrossEntropy, Huber, Loss, Squared
 from lstmcore.network import Dense, Network
-from lstmcore.optimizers import SGD, Adam, AdamW
+from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
 from lstmcore.sequences import Sequences
 
 torch = pytest.importorskip("torch")
@@ -22,6 +22,11 @@ LOSSES: dict[str, tuple[Loss, Callable[..., Any]]] = {
     "absolute": (Absolute(), functional.l1_loss),
     "huber": (Huber(0.7), lambda a, b: functional.huber_loss(a, b, delta=0.7)),
     "cross_entropy": (CrossEntropy(), functional.cross_entropy),
+    "cross_entropy smoothed": (
+        CrossEntropy(0.2),
+        lambda a, b: functional.cross_entropy(a, b, label_smoothing=0.2),
+    ),
+    "binary_cross_entropy": (BinaryCrossEntropy(), functional.binary_cross_entropy_with_logits),
 }
 
 
@@ -29,7 +34,9 @@ LOSSES: dict[str, tuple[Loss, Callable[..., Any]]] = {
 def test_losses(name: str, rng: np.random.Generator) -> None:
     ours, theirs = LOSSES[name]
     output = rng.standard_normal((17, 6))
-    target = rng.integers(0, 6, 17) if name == "cross_entropy" else rng.standard_normal((17, 6))
+    target = rng.integers(0, 6, 17) if isinstance(ours, CrossEntropy) else rng.standard_normal((17, 6))
+    if isinstance(ours, BinaryCrossEntropy):
+        target = rng.uniform(size=(17, 6))
     leaf = torch.tensor(output, requires_grad=True)
     expected = theirs(leaf, torch.tensor(target))
     expected.backward()
@@ -44,6 +51,11 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "adam": (lambda t: Adam(t, 0.01), lambda p: torch.optim.Adam(p, 0.01)),
     "adam decay": (lambda t: Adam(t, 0.01, weight_decay=0.1), lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1)),
     "adamw": (lambda t: AdamW(t, 0.01, weight_decay=0.1), lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1)),
+    "rmsprop": (lambda t: RMSprop(t, 0.01), lambda p: torch.optim.RMSprop(p, 0.01)),
+    "rmsprop all": (
+        lambda t: RMSprop(t, 0.01, 0.9, 1e-6, 0.8, True, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(p, 0.01, 0.9, 1e-6, momentum=0.8, centered=True, weight_decay=0.1),
+    ),
 }
 
 

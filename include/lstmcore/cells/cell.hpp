@@ -7,9 +7,11 @@
 //   backward<stage>(Row&)  turns the activations into gradients of the sums, in place.
 //                          Last stage: row.dh is ∂/∂h on entry; on exit it holds what reaches h₋₁ without passing
 //                          through U (cells that have such a path set kKeepsH), likewise row.dc for c.
-//                          Stage 0 of two: row.dmid is ∂/∂mid.
+//                          Stage 0 of two: row.dmid is ∂/∂mid. It does not read row.h, and row.c is what forward wrote.
 // Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
 // weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin).
+// name_gates(visit) calls visit(name, stage, gate), in the order of torch.nn, for each gate that is an activation after
+// forward.
 #pragma once
 
 #include <type_traits>

@@ -16,6 +16,12 @@ struct GruResetAfter {
   static constexpr int x_block(int, int gate) { return gate == N ? 2 : gate - 1; }
   static constexpr int h_block(int, int gate) { return gate; }
   static constexpr const char* vector_name(int) { return ""; }
+  template <class Visit>
+  static void name_gates(Visit&& visit) {
+    visit("r", 0, R);
+    visit("z", 0, Z);
+    visit("n", 0, N);
+  }
 
   template <int Stage, bool Keep, class S>
   static LSTMCORE_INLINE void forward(const Row<S>& row) {
@@ -58,6 +64,12 @@ struct GruResetBefore {
   static constexpr int x_block(int stage, int gate) { return stage == 0 ? gate : 2; }
   static constexpr int h_block(int stage, int gate) { return stage == 0 ? gate : 2; }
   static constexpr const char* vector_name(int) { return ""; }
+  template <class Visit>
+  static void name_gates(Visit&& visit) {
+    visit("r", 0, R);
+    visit("z", 0, Z);
+    visit("n", 1, 0);
+  }
 
   template <int Stage, bool Keep, class S>
   static LSTMCORE_INLINE void forward(const Row<S>& row) {

@@ -19,6 +19,14 @@ struct Lstm {
   static constexpr int x_block(int /*stage*/, int gate) { return gate; }
   static constexpr int h_block(int /*stage*/, int gate) { return gate; }
 
+  template <class Visit>
+  static void name_gates(Visit&& visit) {
+    visit("i", 0, I);
+    if (!Coupled) visit("f", 0, F);
+    visit("g", 0, G);
+    visit("o", 0, O);
+  }
+
   static constexpr int CI = 0, CF = 1, CO = Coupled ? 1 : 2, kVectors = Peepholes ? CO + 1 : 0;
   static constexpr const char* vector_name(int j) {
     return j == CI ? "weight_ci" : j == CO ? "weight_co" : "weight_cf";

@@ -15,6 +15,8 @@ struct Rnn {
   static constexpr int x_block(int, int) { return 0; }
   static constexpr int h_block(int, int) { return 0; }
   static constexpr const char* vector_name(int) { return ""; }
+  template <class Visit>
+  static void name_gates(Visit&&) {}  // its one gate is h
 
   template <int Stage, bool Keep, class S>
   static LSTMCORE_INLINE void forward(const Row<S>& row) {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from lstmcore import _validation as check
@@ -37,12 +38,10 @@ def documented(cls: Class) -> Class:
 
 def _section(doc: str, name: str) -> str:
     """The text of one section of a numpydoc docstring, without its title; empty if there is none."""
-    lines = inspect.cleandoc(doc).split("\n")
-    underlines = [i for i, line in enumerate(lines) if i and line and set(line) == {"-"}]
-    for i, end in zip(underlines, [*[j - 1 for j in underlines[1:]], len(lines)], strict=True):
-        if lines[i - 1] == name:
-            return "\n".join(lines[i + 1 : end]).strip("\n")
-    return ""
+    found = re.search(
+        rf"^{name}\n-+\n(.*?)(?=\n\n[A-Z][\w ]*\n-+\n|\Z)", inspect.cleandoc(doc), re.DOTALL | re.MULTILINE
+    )
+    return found[1].rstrip() if found else ""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -159,14 +158,5 @@ class TrainingOptions:
 
     def _training_config(self, loss: Loss) -> TrainingConfig:
         """Return the options of training with `loss`."""
-        names = ("optimizer", "learning_rate", "schedule", "warmup_epochs", "momentum", "weight_decay", "l1")
-        names += ("clip_norm", "clip_value", "batch_size", "max_epochs", "n_iter_no_change", "tol", "verbose")
-        options = {name: getattr(self, name) for name in names}
-        tbptt_steps = getattr(self, "tbptt_steps", None)
-        return TrainingConfig(
-            loss=loss,
-            **options,
-            tbptt_steps=tbptt_steps,
-            early_stopping=self.early_stopping,
-            callbacks=self.callbacks,
-        )
+        names = [f.name for f in fields(TrainingConfig) if f.name not in ("loss", "score") and hasattr(self, f.name)]
+        return TrainingConfig(loss=loss, **{name: getattr(self, name) for name in names})

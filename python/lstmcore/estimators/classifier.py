@@ -84,7 +84,7 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
     class_weight: Any = None
     label_smoothing: float = 0.0
     model_: ClassifierModel = field(init=False)
-    _known_classes = None  # what partial_fit was told
+    _known_classes: Array | None = field(init=False, default=None)  # what partial_fit was told
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, static: Any = None

@@ -126,7 +126,7 @@ class RNNTagger(SequenceEstimator):
 
     def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
         """Labels of all steps, sequence after sequence."""
-        if y is None or (np.ndim(y) == 0 and not isinstance(y, (list, tuple))):
+        if y is None or isinstance(y, str) or not hasattr(y, "__iter__"):
             raise ValueError(f"{name} must be a list of label sequences, got {y!r}")
         parts = [np.asarray(part) for part in y]
         if len(parts) != len(sequences):

@@ -1,0 +1,58 @@
+"""Options of a layer: checks of those that depend on each other, and their call as text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lstmcore import _init
+from lstmcore import _validation as check
+
+
+def projection(proj_size: int, hidden_size: int, info: Mapping[str, Any]) -> int:
+    """Return proj_size if it is below hidden_size and the cell has a projection."""
+    size = check.integer(proj_size, "proj_size", 0)
+    if size and not info["projection"]:
+        raise ValueError(f"proj_size must be 0 for cell {info['name']!r}, which has no projection, got {size}")
+    if size >= hidden_size:
+        raise ValueError(f"proj_size must be less than hidden_size={hidden_size}, got {size}")
+    return size
+
+
+def weight_dtype(value: str | None, dtype: np.dtype[Any]) -> str | None:
+    """Return weight_dtype if the layer computes in float32."""
+    if value is None:
+        return None
+    check.choice(value, "weight_dtype", ("bfloat16",))
+    if dtype != np.float32:
+        raise ValueError(f"weight_dtype must be None with dtype={dtype.name!r}, got {value!r}")
+    return value
+
+
+def forget_bias(value: float | None, cell: str, bias: bool) -> float | None:
+    """Return forget_bias if the cell has a forget gate and biases."""
+    if value is None:
+        return None
+    result = check.real(value, "forget_bias")
+    if not _init.has_forget_gate(cell):
+        raise ValueError(f"forget_bias must be None for cell {cell!r}, which has no forget gate, got {value!r}")
+    if not bias:
+        raise ValueError(f"forget_bias must be None with bias=False, got {value!r}")
+    return result
+
+
+def constructor_call(layer: object) -> str:
+    """Return the call that makes such a layer, options at their defaults and the seed left out."""
+    parts = []
+    for name, parameter in inspect.signature(type(layer)).parameters.items():
+        if name != "seed":
+            value = getattr(layer, name)
+            value = value.name if name == "dtype" else value
+            if parameter.default is parameter.empty:
+                parts.append(repr(value))
+            elif value != parameter.default:
+                parts.append(f"{name}={value!r}")
+    return f"{type(layer).__name__}({', '.join(parts)})"

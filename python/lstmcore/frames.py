@@ -1,0 +1,263 @@
+"""Sequences from long tables (pandas, polars) and from arrays with channels before time (sktime, aeon)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstmcore import _validation as check
+from lstmcore._validation import Array
+from lstmcore.sequences import Sequences, _read
+
+
+class FrameSequences(NamedTuple):
+    """What `sequences_from_frame` returns; n ids, in order of first appearance.
+
+    Attributes
+    ----------
+    sequences : Sequences
+        One for each id: what the estimators take as ``X``.
+    ids : ndarray [n]
+        The id of each sequence.
+    feature_names : list
+        The columns that are the features of a step.
+    y : ndarray [n], ndarray [n, n_targets], list of n ndarrays, or None
+        Targets: one for each id, or with ``per_step=True`` an array [T] or [T, n_targets] of each id's steps.
+    static : ndarray [n, n_static] of float64, or None
+        Static features.
+    """
+
+    sequences: Sequences
+    ids: Array
+    feature_names: list[Any]
+    y: Any
+    static: Array | None
+
+
+def sequences_from_frame(
+    frame: Any,
+    id: Any,
+    time: Any = None,
+    features: Any = None,
+    target: Any = None,
+    static: Any = None,
+    *,
+    per_step: bool = False,
+) -> FrameSequences:
+    """Read sequences from a long table: one row for each id and time.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame, polars.DataFrame or alike
+        Whatever has ``columns`` and gives ``frame[name].to_numpy()``.
+    id : column name
+        Which sequence a row belongs to: numbers, strings or dates.
+    time : column name, optional
+        What the rows of an id are sorted by: numbers, strings or dates. Default: they are in order. Steps are taken as
+        they come; gaps in time are not filled.
+    features : column name or list of them, optional
+        Numbers, NaN or null where missing. Default: all columns that have no other part.
+    target : column name or list of them, optional
+        Labels or numbers: one for each id, the same in all its rows.
+    static : column name or list of them, optional
+        Numbers that belong to an id as a whole, the same in all its rows.
+    per_step : bool, default=False
+        The target differs from row to row, as `RNNTagger` learns it.
+
+    Returns
+    -------
+    FrameSequences
+        Values are float32 if the features are, else float64.
+
+    Raises
+    ------
+    TypeError
+        If `frame` is no such table, or a feature or static column does not hold numbers.
+    ValueError
+        If the table is empty or lacks a column, an id or time is missing, an id has two rows of one time, or a target
+        or static feature varies within an id; the message names the column and quotes the values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import lstmcore
+    >>> visits = pd.DataFrame({
+    ...     "patient": ["b", "a", "b", "a", "b"],
+    ...     "day": [2, 1, 1, 5, 9],
+    ...     "pulse": [70.0, 66.0, 72.0, 61.0, 75.0],
+    ...     "ill": [True, False, True, False, True],
+    ... })
+    >>> data = lstmcore.sequences_from_frame(visits, id="patient", time="day", features="pulse", target="ill")
+    >>> data.sequences
+    Sequences(n=2, features=1, lengths 2 to 3)
+    >>> data.ids.tolist(), data.y.tolist()
+    (['b', 'a'], [True, False])
+    """
+    check.flag(per_step, "per_step")
+    table = _Table(frame)
+    id, times = table.named(id, "id"), table.listed(time, "time")
+    targets, statics = table.listed(target, "target"), table.listed(static, "static")
+    if len(times) > 1:
+        raise ValueError(f"time must be one column, got {time!r}")
+    taken = {id, *times, *targets, *statics}
+    names = (
+        [name for name in table.names if name not in taken] if features is None else table.listed(features, "features")
+    )
+    if not names:
+        raise ValueError(f"features must name at least one column of {table.names}, got {features!r}")
+
+    groups = _group(table, id, times)
+    values = np.stack([table.numbers(name)[groups.order] for name in names], axis=1)
+    sequences = Sequences(check.contiguous(values, float_type(values.dtype)), groups.starts, groups.lengths)
+    y: Any = None
+    if targets:
+        columns = [table.column(name)[groups.order] for name in targets]
+        if not per_step:
+            advice = "; per_step=True takes a target for each row"
+            columns = [
+                groups.once(column, f"target {name!r}", advice) for name, column in zip(targets, columns, strict=True)
+            ]
+        y = np.stack(columns, axis=1) if isinstance(target, (list, tuple)) else columns[0]
+        y = np.split(y, groups.starts[1:]) if per_step else y
+    fixed = [groups.once(table.numbers(name)[groups.order], f"static {name!r}") for name in statics]
+    return FrameSequences(
+        sequences, groups.ids, names, y, np.stack(fixed, axis=1).astype(np.float64) if fixed else None
+    )
+
+
+def sequences_from_channels(X: Any) -> Sequences:
+    """Read sequences whose channels come before time, as sktime and aeon keep them.
+
+    Parameters
+    ----------
+    X : array_like
+        A 3-D array (n_sequences, n_channels, n_timesteps), or a list of 2-D arrays (n_channels, n_timesteps) of
+        different lengths. NaN is kept.
+
+    Returns
+    -------
+    Sequences
+        Values are float32 if all of `X` is, else float64. What the estimators take as ``X``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `X` is not as described; the message names the sequence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore
+    >>> lstmcore.sequences_from_channels([np.zeros((3, 7)), np.ones((3, 5))])
+    Sequences(n=2, features=3, lengths 5 to 7)
+    """
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+        parts = [np.asarray(part) for part in X]
+        for i, part in enumerate(parts):
+            if part.ndim != 2:
+                raise ValueError(f"X[{i}] must be 2-D (n_channels, n_timesteps), got shape {part.shape}")
+        return _read([part.T for part in parts], "X", float_type(*(part.dtype for part in parts)))
+    array = check.numeric(X, "X")
+    if array.ndim != 3:
+        raise ValueError(
+            f"X must be a 3-D array (n_sequences, n_channels, n_timesteps) or a list of 2-D arrays, got shape "
+            f"{array.shape}"
+        )
+    return _read(array.transpose(0, 2, 1), "X", float_type(array.dtype))
+
+
+class _Groups(NamedTuple):
+    """The rows of a table sorted by id and time: `order` [R], and where the rows of each of `ids` are in it."""
+
+    ids: Array
+    order: Array
+    starts: Array
+    lengths: Array
+
+    def once(self, column: Array, what: str, advice: str = "") -> Array:
+        """Return the value [n] of each id of a sorted column that is the same in all rows of an id."""
+        answer = column[self.starts]
+        for row in np.flatnonzero(column != np.repeat(answer, self.lengths))[:1]:
+            i = np.searchsorted(self.starts, row, side="right") - 1
+            raise ValueError(
+                f"{what} must be the same in all rows of an id, "
+                f"but id {_shown(self.ids[i])} has {_shown(answer[i])} and {_shown(column[row])}{advice}"
+            )
+        return answer
+
+
+def _group(table: _Table, id: Any, times: list[Any]) -> _Groups:
+    """Sort the rows by id, in order of first appearance, and by time if there is a column of it."""
+    ids, first, codes = table.ranks(id)
+    appearance = np.argsort(first)
+    ids, codes = ids[appearance], np.argsort(appearance)[codes]
+    lengths = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    for time in times:
+        moments, _, ranks = table.ranks(time)
+        order = np.lexsort((ranks, codes))
+        same = (np.diff(codes[order]) == 0) & (np.diff(ranks[order]) == 0)
+        for row in order[1:][same][:1]:
+            raise ValueError(
+                f"id {_shown(ids[codes[row]])} has two rows with {time!r} {_shown(moments[ranks[row]])}; "
+                f"each step of a sequence needs a time of its own"
+            )
+    return _Groups(ids, order, np.cumsum(lengths) - lengths, lengths)
+
+
+class _Table:
+    """The columns of a data frame as arrays, with messages that name them."""
+
+    def __init__(self, frame: Any) -> None:
+        if not hasattr(frame, "__len__") or not hasattr(frame, "columns"):
+            raise TypeError(f"frame must be a table such as a pandas or polars DataFrame, got {type(frame).__name__}")
+        self.frame, self.names = frame, list(frame.columns)
+        if len(frame) == 0:
+            raise ValueError("frame has no rows")
+
+    def named(self, name: Any, argument: str) -> Any:
+        """Return `name` if it is that of one column."""
+        if self.names.count(name) != 1:
+            problem = "two columns have that name" if name in self.names else f"there are {self.names}"
+            raise ValueError(f"{argument} must be a column of the frame, got {name!r}: {problem}")
+        return name
+
+    def listed(self, names: Any, argument: str) -> list[Any]:
+        """Return a list of the columns that `names`, one name or several or None, are."""
+        several = names if isinstance(names, (list, tuple)) else [] if names is None else [names]
+        return [self.named(name, argument) for name in several]
+
+    def column(self, name: Any) -> Array:
+        return np.asarray(self.frame[name].to_numpy())
+
+    def numbers(self, name: Any) -> Array:
+        """Return a column of numbers."""
+        column = self.column(name)
+        if column.dtype.kind not in "fiub":
+            raise TypeError(f"column {name!r} must hold numbers, got {self.frame[name].dtype}")
+        return column
+
+    def ranks(self, name: Any) -> tuple[Array, Array, Array]:
+        """Return the different values of a column in ascending order, the first row of each, and which each row has."""
+        column = self.column(name)
+        try:
+            missing = np.flatnonzero(np.isnat(column) if column.dtype.kind in "mM" else column != column)
+            if len(missing) == 0:
+                return np.unique(column, return_index=True, return_inverse=True)
+            reason = f"row {missing[0]} is {_shown(column[missing[0]])}"
+        except TypeError as error:  # None among strings, or strings among numbers
+            reason = str(error)
+        raise ValueError(f"column {name!r} must hold values that can be sorted, none of them missing: {reason}")
+
+
+def float_type(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """Return float32 if all `dtypes` are that, else float64."""
+    return np.dtype(np.float32 if dtypes and all(dtype == np.float32 for dtype in dtypes) else np.float64)
+
+
+def _shown(value: Any) -> str:
+    """Return a value without NumPy's type around it, dates as text."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return str(value)
+    return repr(value.item() if isinstance(value, np.generic) else value)
