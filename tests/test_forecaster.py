@@ -12,7 +12,8 @@ import pytest
 import lstmcore
 from lstmcore import RNNForecaster
 from lstmcore._series import Frame
-from lstmcore.forecasting import ForecasterModel, training_windows
+from lstmcore.estimators._split import windows_of
+from lstmcore.forecasting import ForecasterModel
 
 QUICK = {"window": 12, "hidden_size": 8, "max_epochs": 3, "random_state": 0}
 
@@ -344,7 +345,8 @@ def test_a_constant_series_is_forecast_to_stay():
 
 @pytest.mark.parametrize("n_rows, window", [(10, 10), (11, 10), (600, 64), (7000, 64), (100_000, 20), (9, 2)])
 def test_windows_cover_the_series(n_rows, window):
-    starts = training_windows(n_rows, window)
+    starts, lengths = windows_of([range(n_rows)], np.array([0]), window)
+    assert set(lengths) == {window}
     assert starts[-1] == n_rows - window
     assert starts[0] >= 0
     assert len(set(np.diff(starts))) <= 1
@@ -354,16 +356,19 @@ def test_windows_cover_the_series(n_rows, window):
 
 def test_running_size_of_changes():
     y = walk(50, 2)
-    frame = Frame.fit(y, True, 4.0)
-    _, base, unit, state = frame.advance(y[:, None], frame.start(1))
+    frame = Frame(1, 4.0)
+    _, size = frame.measure(y)
+    np.testing.assert_allclose(size, np.sqrt(np.mean(np.diff(y, axis=0) ** 2, axis=0)), rtol=1e-12)
+    seen, state = frame.advance(y[:, None], frame.start(1, 2, frame.measure(y)), horizon=3)
     decay = 0.5 ** (1 / 4.0)
     mean = np.ones(2)
     for t in range(50):
-        change = (y[t] - y[max(t - 1, 0)]) / frame.change
+        change = (y[t] - y[max(t - 1, 0)]) / size
         mean = decay * mean + (1 - decay) * change**2
-        np.testing.assert_allclose(unit[t, 0], np.sqrt(mean) * frame.change, rtol=1e-12)
+        np.testing.assert_allclose(seen.unit[t, 0], np.sqrt(mean) * size, rtol=1e-12)
     np.testing.assert_allclose(state.mean_square[0], mean, rtol=1e-12)
-    np.testing.assert_array_equal(base[:, 0], y)
+    np.testing.assert_array_equal(frame.unit(state), seen.unit[-1])
+    np.testing.assert_array_equal(seen.base[:, 0], np.repeat(y[:, None], 3, axis=1))
 
 
 # ---- bad input ----
@@ -381,7 +386,7 @@ def test_running_size_of_changes():
         ({"optimizer": "adamm"}, "optimizer must be one of .*'adamm'"),
         ({"quantiles": (0.9, 0.1)}, r"quantiles must .*\(0.9, 0.1\)"),
         ({"quantiles": (0.0, 0.5)}, r"quantiles must .*\(0.0, 0.5\)"),
-        ({"difference": "yes"}, "difference must be True or False, got 'yes'"),
+        ({"difference": "yes"}, "difference must be an integer, got 'yes'"),
         ({"scale_halflife": 5}, "scale_halflife=5 needs difference=True"),
         ({"scale_halflife": -1.0, "difference": True}, "scale_halflife must be positive or None, got -1.0"),
         ({"learning_rate": -1.0}, "learning_rate .*-1.0"),
@@ -416,7 +421,7 @@ def test_bad_series_are_named(y, X, message):
 
 
 def test_too_little_left_to_train_on():
-    with pytest.raises(ValueError, match=r"validation_fraction=0\.5 leaves 14 to train on"):
+    with pytest.raises(ValueError, match=r"validation_fraction=0\.5 leaves 11 to train on"):
         RNNForecaster(**QUICK, horizon=4, early_stopping=True, validation_fraction=0.5).fit(walk(32))
 
 

@@ -115,10 +115,12 @@ class ForecasterSession:
         else:
             y, exog, ahead, names = [y], [X], [known], [""]
         parts = []
+        why = f"(as y has, and horizon={layout.horizon} more)"
         for i, name in enumerate(names):
             series = as_series(y[i], f"y{name}", layout.n_targets)
             columns = layout.exog(exog[i], f"X{name}", len(series))
-            parts.append((i, series, columns, layout.ahead(ahead[i], f"known{name}", len(series) + layout.horizon)))
+            rows = layout.ahead(ahead[i], f"known{name}", len(series) + layout.horizon, why)
+            parts.append((i, series, columns, rows))
         forecasts = [layout.squeeze(each) for each in self.take(parts)]
         return [each[:, 0] for each in forecasts] if names != [""] else forecasts[0]
 
@@ -179,13 +181,13 @@ class ForecasterSession:
     def _forecast(self, steps: int | None, X_future: Any, known_future: Any) -> Array:
         layout = self.model.layout
         steps = layout.steps if steps is None else check.integer(steps, "steps")
-        turns, exog, ahead = layout.turns(steps), None, None
+        turns, why, exog, ahead = layout.turns(steps), f"for steps={steps}", None, None
         if X_future is not None or (layout.n_exog and turns > 1):
             n_rows = (turns - 1) * layout.horizon
-            exog = self._each(X_future, n_rows, lambda X: layout.exog_future(X, "X_future", n_rows))
+            exog = self._each(X_future, n_rows, lambda X: layout.exog_future(X, "X_future", n_rows, why))
         if turns > 1:
             n_rows = turns * layout.horizon
-            ahead = self._each(known_future, n_rows, lambda known: layout.ahead(known, "known_future", n_rows))
+            ahead = self._each(known_future, n_rows, lambda known: layout.ahead(known, "known_future", n_rows, why))
         if not self.n_steps.all():
             raise ValueError(f"forecast needs an observation of every stream first, n_steps is {self.n_steps.tolist()}")
         if turns > 1:
@@ -204,7 +206,7 @@ class ForecasterSession:
         """Check the rows to come at one step: [1, S, horizon, n_ahead]."""
         layout = self.model.layout
         if layout.n_ahead == 0 or known is None:
-            return layout.ahead(known, "known", layout.horizon)
+            return layout.ahead(known, "known", layout.horizon, "to come")
         array = check.numeric(known, "known")
         if array.ndim != 3:
             array = np.broadcast_to(array, (self.n_streams, *array.shape))

@@ -82,19 +82,19 @@ class Layout(NamedTuple):
         """Check exogenous columns: [T, n_exog] or None when there are none."""
         return _columns(X, name, self.n_exog, "X", "exogenous column(s)", n_rows)
 
-    def exog_future(self, X: Any, name: str, n_rows: int) -> Array | None:
+    def exog_future(self, X: Any, name: str, n_rows: int, why: str) -> Array | None:
         """Check exogenous columns of the steps to come: [n_rows or more, n_exog] or None when there are none."""
-        return _long_enough(self.exog(X, name), name, n_rows, self.horizon)
+        return _long_enough(self.exog(X, name), name, n_rows, why)
 
-    def ahead(self, known: Any, name: str, n_rows: int) -> Array | None:
-        """Check what is known ahead: [n_rows or more, n_ahead] or None when nothing is."""
+    def ahead(self, known: Any, name: str, n_rows: int, why: str) -> Array | None:
+        """Check what is known ahead: [n_rows or more, n_ahead] or None when nothing is; `why` ends messages."""
         kind = "column(s) known ahead" + (f", the first of them of calendar={self.calendar}" if self.calendar else "")
         columns = _columns(known, name, self.n_ahead, "known", kind)
-        return _long_enough(columns, name, n_rows, self.horizon)
+        return _long_enough(columns, name, n_rows, why)
 
-    def known(self, known: Any, name: str, n_rows: int) -> Array | None:
+    def known(self, known: Any, name: str, n_rows: int, why: str) -> Array | None:
         """Check what is known ahead beside the calendar: [n_rows or more, n_known]."""
-        return self._replace(calendar=()).ahead(known, name, n_rows)
+        return self._replace(calendar=()).ahead(known, name, n_rows, why)
 
     def covariates(self, X: Array | None, windows: Array | None) -> Array | None:
         """Columns beside the targets: of X [T, S, n_exog] and of what comes after each row, [T, S, horizon, n_ahead].
@@ -127,7 +127,7 @@ def _columns(value: Any, name: str, n: int, argument: str, kind: str, n_rows: in
     return as_series(value, name, n, n_rows)
 
 
-def _long_enough(columns: Array | None, name: str, n_rows: int, horizon: int) -> Array | None:
+def _long_enough(columns: Array | None, name: str, n_rows: int, why: str) -> Array | None:
     if columns is not None and len(columns) < n_rows:
-        raise ValueError(f"{name} must have at least {n_rows} rows (horizon={horizon}), got {len(columns)}")
+        raise ValueError(f"{name} must have at least {n_rows} rows {why}, got {len(columns)}")
     return columns

@@ -299,6 +299,8 @@ class ForecasterModel(Model):
             Standardizer.from_config(config["inputs"]),
             Standardizer.from_config(config["outputs"]),
         )
-        axes = {name: tuple(value) if isinstance(value, list) else value for name, value in config["layout"].items()}
+        axes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in config["layout"].items()
+        }
         errors = config["calibration"]
         return cls(network, scaling, Layout(**axes), None if errors is None else Calibration.from_config(errors))

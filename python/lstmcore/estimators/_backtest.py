@@ -10,9 +10,9 @@ from sklearn.base import clone
 
 from lstmcore import _validation as check
 from lstmcore._layout import Layout
+from lstmcore._panel import Panel, Record
 from lstmcore._validation import Array
 from lstmcore.forecasting import ForecasterModel
-from lstmcore.panel import Panel, Record
 
 
 @dataclass(frozen=True)

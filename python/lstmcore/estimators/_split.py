@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmcore._layout import Layout
+from lstmcore._panel import Record
 from lstmcore._validation import Array
-from lstmcore.panel import Record
 
 _WINDOWS = 512  # an epoch has at least that many windows where the series have
 _OVERLAP = 2  # and at least that many over each observation
@@ -45,22 +45,23 @@ class Split(NamedTuple):
         """
         n_rows, horizon = len(record.y), layout.horizon
         stop, parts = n_rows - horizon, {}
-        for name, fraction, reach in (
+        held_out = (
             ("calibration", calibration_fraction, layout.steps),
             ("validation", validation_fraction, horizon),
-        ):
+        )
+        for name, fraction, reach in held_out:
             parts[name] = range(0)
             if fraction is not None:
                 last = stop - reach + horizon
                 parts[name] = range(last - max(1, round(fraction * (last - warm_up))), last)
                 stop = parts[name].start - horizon + 1
         if stop - warm_up < window:
-            held_out = [f"{name}_fraction" for name, part in parts.items() if part]
-            spent = f"; {' and '.join(held_out)} leave {max(stop - warm_up, 0)} to train on" if held_out else ""
-            seasons = f", difference={warm_up + 1}" if warm_up else ""
+            needs = [f"window={window}", *([f"difference={warm_up + 1}"] if warm_up else []), f"horizon={layout.steps}"]
+            spent = [f"{name}_fraction={fraction!r}" for name, fraction, _ in held_out if fraction is not None]
+            left = f"; {' and '.join(spent)} leaves {max(stop - warm_up, 0)} to train on" if spent else ""
             raise ValueError(
-                f"{record.name('y')} has {n_rows} rows, but window={window}, horizon={layout.steps}{seasons} "
-                f"need at least {window + horizon + warm_up}{spent}"
+                f"{record.name('y')} has {n_rows} rows, but {' and '.join(needs)} need at least "
+                f"{window + horizon + warm_up}{left}"
             )
         valid = parts["validation"]
         return cls(range(stop - warm_up), range(valid.start - warm_up, valid.stop - warm_up), parts["calibration"])
