@@ -23,11 +23,11 @@ def read(index: Any, name: str) -> Any:
         step = index[1] - index[0] if len(index) > 1 else 1
         return pd.RangeIndex(index[0], index[0] + len(index) * step, step, name=index.name)
     if isinstance(index, pd.PeriodIndex):
-        regular = len(index) and index.equals(pd.period_range(index[0], periods=len(index), freq=index.freq))
-        freq = index.freq
+        regular = len(index) > 0 and index.equals(pd.period_range(index[0], periods=len(index), freq=index.freq))
     elif isinstance(index, pd.DatetimeIndex):
-        freq = index.freq or (pd.infer_freq(index) if len(index) > 2 else None)
-        regular = freq is not None and len(index) > 0 and index[0] <= index[-1]
+        if index.freq is None and len(index) > 2:
+            index = pd.DatetimeIndex(index, freq="infer")
+        regular = index.freq is not None and len(index) > 0 and index[0] <= index[-1]
     else:
         raise TypeError(
             f"{name} must have a DatetimeIndex, PeriodIndex or evenly spaced integers as index, "
@@ -38,7 +38,7 @@ def read(index: Any, name: str) -> Any:
             f"{name} must have an index whose frequency can be inferred: times in order, evenly spaced, none missing "
             f"or twice; {_irregular(index)}. Set one with {name}.asfreq, or pass {name}.to_numpy()"
         )
-    return index if isinstance(index, pd.PeriodIndex) else pd.DatetimeIndex(index, freq=freq)
+    return index
 
 
 def continued(index: Any, steps: int, joined: bool = False) -> Any:
@@ -103,6 +103,6 @@ def _irregular(index: Any) -> str:
     """Say where the spacing first differs from the first one."""
     if len(index) < 3:
         return f"it has {len(index)} row(s)"
-    gaps = np.diff(index.to_numpy().astype(np.int64) if hasattr(index, "asi8") else np.arange(len(index)))
+    gaps = np.diff(index.asi8)
     i = int(np.argmax(gaps != np.median(gaps)))
     return f"after {index[i]} comes {index[i + 1]}"

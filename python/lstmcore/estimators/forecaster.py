@@ -248,7 +248,8 @@ class RNNForecaster(ForecasterOptions):
         model = self._fitted_model()
 
         def forecasts(record: Record) -> Array:
-            n_ready = _n_ready(record, model.layout, model.layout.steps)
+            n_future = 0 if record.known is None else len(record.known) - len(record.y)
+            n_ready = _n_ready(record, model.layout, model.layout.steps, n_future)
             found, _ = forecasts_at(model, record, np.arange(n_ready))
             missing = np.full((len(record.y) - n_ready, *found.shape[1:]), np.nan)
             return model.layout.squeeze(np.concatenate([found, missing]))
@@ -373,6 +374,11 @@ class RNNForecaster(ForecasterOptions):
         """Columns known ahead, from the first row of `y_` on."""
         return self._panel.map(lambda record: record.known)
 
+    @property
+    def index_(self) -> Any:
+        """The pandas index of `y_`, None of arrays."""
+        return self._panel.map(lambda record: record.index)
+
     # ---- the work ----
 
     def _observe(self, session: Any, records: list[Record], known_future: list[Array | None] | None = None) -> None:
@@ -380,7 +386,7 @@ class RNNForecaster(ForecasterOptions):
         layout, parts = self.model_.layout, []
         for i, record in enumerate(records):
             begin, future = int(session.n_steps[i]), None if known_future is None else known_future[i]
-            end = _n_ready(record, layout, layout.horizon, future)
+            end = _n_ready(record, layout, layout.horizon, 0 if future is None else len(future))
             if end > begin:
                 ahead = record.ahead(layout, end + layout.horizon, future)
                 X = None if record.X is None else record.X[begin:end]
@@ -425,13 +431,9 @@ class RNNForecaster(ForecasterOptions):
         return model
 
 
-def _n_ready(record: Record, layout: Layout, reach: int, future: Array | None = None) -> int:
+def _n_ready(record: Record, layout: Layout, reach: int, n_future: int = 0) -> int:
     """How many rows of a series can be forecast from: those after which enough is known ahead."""
-    if layout.n_known == 0:
-        return len(record.y)
-    assert record.known is not None
-    n_known = len(record.known) if future is None else len(record.y) + len(future)
-    return min(len(record.y), n_known - reach)
+    return len(record.y) + min(0, n_future - reach) if layout.n_known else len(record.y)
 
 
 def _covariates(record: Record, layout: Layout) -> Array | None:
