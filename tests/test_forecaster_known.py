@@ -135,7 +135,8 @@ def test_a_season_that_repeats_is_continued():
 
 def test_seasonal_differences_beat_the_seasonal_naive_forecast():
     y = 0.02 * np.arange(900) + seasonal(900)
-    forecaster = RNNForecaster(window=36, horizon=3, difference=12, max_epochs=15, learning_rate=5e-3, random_state=0)
+    forecaster = RNNForecaster(window=36, horizon=3, difference=12, cell="gru", random_state=0)
+    forecaster.set_params(hidden_size=16, max_epochs=20, learning_rate=5e-3)
     scores = forecaster.backtest(y, initial=700, seasonal_period=12).scores
     assert scores["model"]["MAE"] < 0.9 * scores["seasonal naive"]["MAE"]
     assert scores["model"]["MAE"] < 0.9 * scores["naive"]["MAE"]

@@ -110,7 +110,7 @@ class ForecasterSession:
         if self.n_streams > 1 or _is_list(y):
             if not _is_list(y) or len(y) != self.n_streams:
                 raise ValueError(f"y must be a list of n_streams={self.n_streams} series, got {_length(y)}")
-            exog, ahead = (_each(value, name, self.n_streams) for value, name in ((X, "X"), (known, "known")))
+            exog, ahead = (_split(value, name, self.n_streams) for value, name in ((X, "X"), (known, "known")))
             names = [f"[{i}]" for i in range(self.n_streams)]
         else:
             y, exog, ahead, names = [y], [X], [known], [""]
@@ -181,26 +181,19 @@ class ForecasterSession:
     def _forecast(self, steps: int | None, X_future: Any, known_future: Any) -> Array:
         layout = self.model.layout
         steps = layout.steps if steps is None else check.integer(steps, "steps")
-        turns, why, exog, ahead = layout.turns(steps), f"for steps={steps}", None, None
-        if X_future is not None or (layout.n_exog and turns > 1):
-            n_rows = (turns - 1) * layout.horizon
-            exog = self._each(X_future, n_rows, lambda X: layout.exog_future(X, "X_future", n_rows, why))
-        if turns > 1:
-            n_rows = turns * layout.horizon
-            ahead = self._each(known_future, n_rows, lambda known: layout.ahead(known, "known_future", n_rows, why))
+        exog = self._each(X_future, lambda X: layout.exog_future(X, "X_future", steps))
+        ahead = self._each(known_future, lambda known: layout.ahead_future(known, "known_future", steps))
         if not self.n_steps.all():
             raise ValueError(f"forecast needs an observation of every stream first, n_steps is {self.n_steps.tolist()}")
-        if turns > 1:
+        if steps > layout.horizon:
             return self.model.extend(self._stream, self._latest, steps, exog, ahead)
         return self._latest[:, :steps]
 
-    def _each(self, values: Any, n_rows: int, read: Callable[[Any], Array | None]) -> Array | None:
-        """Read columns of the steps to come, those of each stream or one for all: [n_rows, S, columns]."""
-        each = values if isinstance(values, list) and len(values) == self.n_streams else [values] * self.n_streams
-        columns = [read(one) for one in each]
-        return (
-            np.stack([one[:n_rows] for one in columns if one is not None], axis=1) if columns[0] is not None else None
-        )
+    def _each(self, values: Any, read: Callable[[Any], Array | None]) -> Array | None:
+        """Read columns of the steps to come, those of each stream or one for all: [rows, S, columns]."""
+        each = values if _is_list(values) and len(values) == self.n_streams else [values] * self.n_streams
+        columns = [rows for one in each if (rows := read(one)) is not None]
+        return np.stack(columns, axis=1) if columns else None
 
     def _windows(self, known: Any) -> Array | None:
         """Check the rows to come at one step: [1, S, horizon, n_ahead]."""
@@ -225,7 +218,7 @@ def _length(y: Any) -> str:
     return f"a list of {len(y)}" if _is_list(y) else type(y).__name__
 
 
-def _each(values: Any, name: str, n: int) -> Any:
+def _split(values: Any, name: str, n: int) -> Any:
     """One value for each stream."""
     if values is None:
         return [None] * n

@@ -49,9 +49,9 @@ class Layout(NamedTuple):
         return self.n_calendar + self.n_known
 
     @property
-    def n_inputs(self) -> int:
-        """Columns of the network's input: calendar columns of the next step, known ones of the whole horizon."""
-        return self.n_targets + self.n_exog + self.n_calendar + self.horizon * self.n_known
+    def n_covariates(self) -> int:
+        """Columns beside the targets: of X, the calendar of the next step, and what is known of the whole horizon."""
+        return self.n_exog + self.n_calendar + self.horizon * self.n_known
 
     @property
     def n_outputs(self) -> int:
@@ -82,9 +82,21 @@ class Layout(NamedTuple):
         """Check exogenous columns: [T, n_exog] or None when there are none."""
         return _columns(X, name, self.n_exog, "X", "exogenous column(s)", n_rows)
 
-    def exog_future(self, X: Any, name: str, n_rows: int, why: str) -> Array | None:
-        """Check exogenous columns of the steps to come: [n_rows or more, n_exog] or None when there are none."""
-        return _long_enough(self.exog(X, name), name, n_rows, why)
+    def exog_future(self, X: Any, name: str, steps: int) -> Array | None:
+        """Check exogenous columns of the steps to come: [rows of all turns but one, n_exog], None if not needed."""
+        n_rows = (self.turns(steps) - 1) * self.horizon
+        if X is None and n_rows == 0:
+            return None
+        columns = _long_enough(self.exog(X, name), name, n_rows, f"for steps={steps}")
+        return None if columns is None else columns[:n_rows]
+
+    def ahead_future(self, known: Any, name: str, steps: int) -> Array | None:
+        """Check what is known ahead of the steps to come: [rows of all turns, n_ahead], None if not needed."""
+        n_rows = self.turns(steps) * self.horizon
+        if n_rows == self.horizon:
+            return None
+        columns = self.ahead(known, name, n_rows, f"for steps={steps}")
+        return None if columns is None else columns[:n_rows]
 
     def ahead(self, known: Any, name: str, n_rows: int, why: str) -> Array | None:
         """Check what is known ahead: [n_rows or more, n_ahead] or None when nothing is; `why` ends messages."""

@@ -63,6 +63,16 @@ class Record:
             return None
         return np.concatenate([part[: min(map(len, parts))] for part in parts], axis=1)
 
+    def covariates(self, layout: Layout) -> Array | None:
+        """Columns [T − horizon, 1, m] beside the targets in training."""
+        ahead, stop = self.ahead(layout, len(self.y)), len(self.y) - layout.horizon
+        X = None if self.X is None else self.X[:stop, None]
+        return layout.covariates(X, layout.windows(None if ahead is None else ahead[:, None]))
+
+    def n_ready(self, layout: Layout, reach: int, n_future: int = 0) -> int:
+        """How many rows can be forecast from, `reach` far, if what comes ahead is known `n_future` rows after y."""
+        return len(self.y) + min(0, n_future - reach) if layout.n_known else len(self.y)
+
     def append(self, new: Record) -> Record:
         """Return this series with the rows of another after its own."""
         index = None if self.index is None else time_index.continued(self.index, len(new.y), joined=True)
@@ -71,6 +81,11 @@ class Record:
             known = np.concatenate([self.known[: len(self.y)], new.known])
         X = None if self.X is None or new.X is None else np.concatenate([self.X, new.X])
         return replace(self, y=np.concatenate([self.y, new.y]), X=X, known=known, index=index)
+
+    def check_future(self, value: Any, name: str) -> None:
+        """Raise ValueError unless the rows of a pandas object are those that follow y."""
+        if self.index is not None and is_pandas(value):
+            time_index.check_same(value.index, time_index.continued(self.index, len(value)), name)
 
     def wrap(self, values: Array, labels: Any, univariate: bool) -> Any:
         """Give forecasts [steps, ...] of what follows y an index, if y had one.
@@ -156,8 +171,8 @@ def read_new(panel: Panel, y: Any, X: Any, known: Any, layout: Layout, suffix: s
     for old, (y_i, X_i, known_i) in zip(panel.records, values, strict=True):
         name = old.name(f"y{suffix}")
         series = as_series(y_i, name, layout.n_targets)
-        if old.index is not None and is_pandas(y_i):
-            time_index.check_same(y_i.index, time_index.continued(old.index, len(series)), name)
+        for value, argument in ((y_i, "y"), (X_i, "X"), (known_i, "known")):
+            old.check_future(value, old.name(f"{argument}{suffix}"))
         exog = layout.exog(X_i, old.name(f"X{suffix}"), len(series))
         if known_i is None and old.known is not None and len(old.known) >= len(old.y) + len(series):
             known_i = old.known[len(old.y) :]

@@ -57,8 +57,8 @@ class Seen(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray [T, S, n]
-        What the network sees of them.
+    values : ndarray [T, S, n_seen]
+        What the network sees of them; n_seen is n, or 2 n with seasonal differences.
     base : ndarray [T, S, horizon, n]
     unit : ndarray [T, S, n]
         Forecasts made at step t are ``base[t] + unit[t] * answer``.
@@ -75,9 +75,9 @@ class Frame:
 
     Level (period 0): from the mean of the series, in units of its standard deviation. Difference: from what the
     (seasonal) naive forecast says, the latest observation a whole number of periods before; the network sees
-    y[t] − y[t − period], and the unit is the root mean square of these changes. With a half-life the unit follows their
-    recent size, the root of an exponentially weighted mean of squares (RiskMetrics 1996), so that calm and turbulent
-    times look alike to the network.
+    y[t] − y[t − period], of a season y[t] − y[t − 1] too, and the unit is the root mean square of the former. With a
+    half-life the unit follows its recent size, the root of an exponentially weighted mean of squares (RiskMetrics
+    1996), so that calm and turbulent times look alike to the network.
 
     Parameters
     ----------
@@ -92,6 +92,10 @@ class Frame:
     period: int
     halflife: float | None
     scale: Scale | None = None
+
+    def n_seen(self, n_targets: int) -> int:
+        """Columns that the network sees of the targets."""
+        return n_targets * (2 if self.period > 1 else 1)
 
     def measure(self, y: Array, name: str = "y") -> Scale:
         """Measure where `y` [T, n] lies and how far it moves."""
@@ -134,7 +138,11 @@ class Frame:
         before = np.where(np.isnan(state.last), y[0][:, None], state.last)  # the first changes are from the first value
         known = np.concatenate([before.swapaxes(0, 1), y])
         change = (y - known[:n_steps]) / state.size
-        values, mean_square = self._in_units(change, state.mean_square[None], hold)
+        size, mean_square = self._follow(change, state.mean_square[None], hold)
+        if self.period > 1:
+            change = np.concatenate([change, (y - known[self.period - 1 : -1]) / state.size], axis=-1)
+            size = np.concatenate([size, size], axis=-1)
+        values = change if self.halflife is None else np.clip(change / size, -_LARGEST_CHANGE, _LARGEST_CHANGE)
         ahead = np.arange(1, horizon + 1)
         rows = np.arange(n_steps)[:, None] + ahead + self.period * (1 - -(-ahead // self.period))
         state = state._replace(last=known[-self.period :].swapaxes(0, 1).copy(), mean_square=mean_square[-1].copy())
@@ -144,18 +152,16 @@ class Frame:
         """Return the unit [S, n] of forecasts made at the latest observation."""
         return self._size(state.mean_square) * state.size
 
-    def _in_units(self, change: Array, start: Array, hold: bool) -> tuple[Array, Array]:
-        """Changes [T, S, n] in units of their recent size, and the mean squares [T, S, n] after each step."""
-        if self.halflife is None:
-            return change, np.broadcast_to(start, change.shape)
-        if np.abs(change).max() > _LARGEST_MEASURED:
+    def _follow(self, change: Array, start: Array, hold: bool) -> tuple[Array, Array]:
+        """Recent size before each change [T, S, n], and the mean squares [T, S, n] after it."""
+        if self.halflife is not None and np.abs(change).max() > _LARGEST_MEASURED:
             raise ValueError(
                 f"y changes by {np.abs(change).max():.3g} times the size of a change in training: too large"
             )
-        mean_square = np.broadcast_to(start, change.shape) if hold else self._running_mean(change**2, start)
-        # The unit before the change: a large change stands out, and does not enlarge its own unit.
-        values = change / self._size(np.concatenate([start, mean_square[:-1]]))
-        return np.minimum(np.maximum(values, -_LARGEST_CHANGE), _LARGEST_CHANGE), mean_square
+        still = hold or self.halflife is None
+        mean_square = np.broadcast_to(start, change.shape) if still else self._running_mean(change**2, start)
+        # The size before the change: a large change stands out, and does not enlarge its own unit.
+        return self._size(np.concatenate([start, mean_square[:-1]])), mean_square
 
     @staticmethod
     def _size(mean_square: Array) -> Array:

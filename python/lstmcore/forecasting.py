@@ -67,9 +67,10 @@ class ForecasterModel(Model):
         self, network: Network, scaling: SeriesScaling, layout: Layout, calibration: Calibration | None = None
     ) -> None:
         super().__init__(network)
-        if (network.n_features, network.n_outputs, network.pooling) != (layout.n_inputs, layout.n_outputs, None):
+        n_inputs = scaling.frame.n_seen(layout.n_targets) + layout.n_covariates
+        if (network.n_features, network.n_outputs, network.pooling) != (n_inputs, layout.n_outputs, None):
             raise ValueError(
-                f"network must have {layout.n_inputs} features, {layout.n_outputs} outputs and pooling None, "
+                f"network must have {n_inputs} features, {layout.n_outputs} outputs and pooling None, "
                 f"got {network.n_features}, {network.n_outputs} and {network.pooling!r}"
             )
         self.scaling, self.layout, self.calibration = scaling, layout, calibration

@@ -1,8 +1,8 @@
-"""What a forecaster can be told, and the parts made of it."""
+"""What a forecaster can be told, the parts made of it, and how they are trained."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,17 @@ from lstmcore import _time_index as time_index
 from lstmcore import _validation as check
 from lstmcore._layout import Layout
 from lstmcore._panel import Panel, Record
-from lstmcore._series import Frame
+from lstmcore._series import Frame, Lesson
 from lstmcore.calendar import check_features, useful_features
 from lstmcore.estimators._base import RNNEstimator
 from lstmcore.estimators._options import CELL_ALIASES
-from lstmcore.estimators._split import Split
+from lstmcore.estimators._split import Split, windows_of
+from lstmcore.forecasting import ForecasterModel
 from lstmcore.layers import from_cell
 from lstmcore.losses import REGRESSION_LOSSES, Huber, Loss, Quantile, check_quantiles
 from lstmcore.network import Dense, Network
+from lstmcore.sequences import Sequences
+from lstmcore.training import Trainer
 
 
 @dataclass(eq=False, repr=False)
@@ -36,7 +39,8 @@ class ForecasterOptions(RNNEstimator):
     difference : bool or int, default=False
         Show the network differences of y and let it forecast changes: since the latest observation (True or 1), for
         series whose level wanders, such as prices (take logarithms first); or with a number, such as 24, since as many
-        steps before, for a season of that length. Forecasts are then corrections of the (seasonal) naive forecast.
+        steps before, for a season of that length, besides which the network sees first differences. Forecasts are then
+        corrections of the (seasonal) naive forecast.
     scale_halflife : float or None, default=None
         With `difference`: measure changes in units of their recent size, the root of an exponentially weighted mean of
         squares with this half-life in steps (RiskMetrics 1996). For changes whose size comes in clusters. None: their
@@ -68,6 +72,7 @@ class ForecasterOptions(RNNEstimator):
     huber_delta: float = 1.0
     quantiles: Any = None
     calibration_fraction: float | None = None
+    model_: ForecasterModel = field(init=False)
 
     def _check_options(self) -> None:
         super()._check_options()
@@ -126,10 +131,39 @@ class ForecasterOptions(RNNEstimator):
             self.calibration_fraction,
         )
 
-    def _network(self, layout: Layout, rng: np.random.Generator) -> Network:
-        cell = str(CELL_ALIASES.get(self.cell, self.cell))
-        recurrent = from_cell(cell, layout.n_inputs, self.hidden_size, **self._recurrent_options(), seed=rng)
+    def _network(self, layout: Layout, frame: Frame, rng: np.random.Generator) -> Network:
+        cell, n_inputs = (
+            str(CELL_ALIASES.get(self.cell, self.cell)),
+            frame.n_seen(layout.n_targets) + layout.n_covariates,
+        )
+        recurrent = from_cell(cell, n_inputs, self.hidden_size, **self._recurrent_options(), seed=rng)
         return Network(recurrent, None, Dense(recurrent.output_size, layout.n_outputs, seed=rng))
+
+    def _continued(self, layout: Layout, frame: Frame) -> Frame:
+        """Return the frame of the present model if the data and options fit the model."""
+        model = self.model_
+        present = {**model.layout._asdict(), "difference": model.scaling.frame.period}
+        for name, value in {**layout._asdict(), "difference": frame.period}.items():
+            if value != present[name]:
+                raise ValueError(f"warm_start needs {name}={present[name]} as in the first fit, got {value!r}")
+        return model.scaling.frame
+
+    def _train(self, lessons: list[Lesson], splits: list[Split], rng: np.random.Generator, resume_from: Any) -> None:
+        model, dtype = self.model_, self.model_.network.dtype
+        rows = [check.contiguous(model.scaling.inputs.apply(lesson.rows), dtype) for lesson in lessons]
+        answers = [check.contiguous(model.scaling.outputs.apply(lesson.answers), dtype) for lesson in lessons]
+        values, targets = np.concatenate(rows), np.concatenate(answers)
+        validation, offsets = None, np.cumsum([0, *map(len, rows)])[:-1]
+        if self.early_stopping:
+            held_out = [split.validation for split in splits]
+            begins = [part.start + offset for part, offset in zip(held_out, offsets, strict=True)]
+            validation = Sequences(values, begins, [part.stop - part.start for part in held_out]), targets
+        windows = Sequences(values, *windows_of([split.train for split in splits], offsets, int(self.window)))
+        trainer = Trainer(model.network, self._training_config(self._loss()), rng)
+        try:
+            trainer.fit(windows, targets, validation=validation, resume_from=resume_from)
+        finally:
+            self._report(trainer)
 
     def _loss(self) -> Loss:
         if self.quantiles is not None:

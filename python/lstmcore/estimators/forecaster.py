@@ -7,20 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore import _time_index as time_index
 from lstmcore import _validation as check
 from lstmcore._conformal import Calibration
-from lstmcore._layout import Layout
 from lstmcore._panel import Panel, Record, read_new, read_panel
 from lstmcore._series import Frame, Lesson, SeriesScaling
 from lstmcore._validation import Array
 from lstmcore.estimators._backtest import Backtest, Walk, forecasts_at, outcomes, skill, walk_forward
 from lstmcore.estimators._forecaster_options import ForecasterOptions
 from lstmcore.estimators._options import documented
-from lstmcore.estimators._split import Split, windows_of
+from lstmcore.estimators._split import Split
 from lstmcore.forecasting import ForecasterModel
-from lstmcore.sequences import Sequences
-from lstmcore.training import Trainer
 
 _ERRORS = 1000  # so many errors are enough to calibrate with
 
@@ -113,9 +109,9 @@ class RNNForecaster(ForecasterOptions):
             frame = replace(frame, scale=frame.measure(panel.records[0].y))
         scales = [frame.scale or frame.measure(record.y) for record in panel.records]
         panel = replace(panel, records=[replace(r, scale=s) for r, s in zip(panel.records, scales, strict=True)])
-        lessons = [Lesson.of(r.y, _covariates(r, layout), frame, layout.horizon, r.scale) for r in panel.records]
+        lessons = [Lesson.of(r.y, r.covariates(layout), frame, layout.horizon, r.scale) for r in panel.records]
         if not (self.warm_start and hasattr(self, "model_")):
-            self.model_ = ForecasterModel(self._network(layout, rng), SeriesScaling.fit(lessons, frame), layout)
+            self.model_ = ForecasterModel(self._network(layout, frame, rng), SeriesScaling.fit(lessons, frame), layout)
         try:
             self._train(lessons, splits, rng, resume_from)
             self._calibrate(panel, splits)
@@ -124,32 +120,6 @@ class RNNForecaster(ForecasterOptions):
             self._session.measure(scales)
             self._observe(self._session, panel.records)
         return self
-
-    def _continued(self, layout: Layout, frame: Frame) -> Frame:
-        """Return the frame of the present model if the data and options fit the model."""
-        model = self.model_
-        present = {**model.layout._asdict(), "difference": model.scaling.frame.period}
-        for name, value in {**layout._asdict(), "difference": frame.period}.items():
-            if value != present[name]:
-                raise ValueError(f"warm_start needs {name}={present[name]} as in the first fit, got {value!r}")
-        return model.scaling.frame
-
-    def _train(self, lessons: list[Lesson], splits: list[Split], rng: np.random.Generator, resume_from: Any) -> None:
-        model, dtype = self.model_, self.model_.network.dtype
-        rows = [check.contiguous(model.scaling.inputs.apply(lesson.rows), dtype) for lesson in lessons]
-        answers = [check.contiguous(model.scaling.outputs.apply(lesson.answers), dtype) for lesson in lessons]
-        values, targets = np.concatenate(rows), np.concatenate(answers)
-        validation, offsets = None, np.cumsum([0, *map(len, rows)])[:-1]
-        if self.early_stopping:
-            held_out = [split.validation for split in splits]
-            begins = [part.start + offset for part, offset in zip(held_out, offsets, strict=True)]
-            validation = Sequences(values, begins, [part.stop - part.start for part in held_out]), targets
-        windows = Sequences(values, *windows_of([split.train for split in splits], offsets, int(self.window)))
-        trainer = Trainer(model.network, self._training_config(self._loss()), rng)
-        try:
-            trainer.fit(windows, targets, validation=validation, resume_from=resume_from)
-        finally:
-            self._report(trainer)
 
     def _calibrate(self, panel: Panel, splits: list[Split]) -> None:
         """Give the model the errors of the calibration parts."""
@@ -249,7 +219,7 @@ class RNNForecaster(ForecasterOptions):
 
         def forecasts(record: Record) -> Array:
             n_future = 0 if record.known is None else len(record.known) - len(record.y)
-            n_ready = _n_ready(record, model.layout, model.layout.steps, n_future)
+            n_ready = record.n_ready(model.layout, model.layout.steps, n_future)
             found, _ = forecasts_at(model, record, np.arange(n_ready))
             missing = np.full((len(record.y) - n_ready, *found.shape[1:]), np.nan)
             return model.layout.squeeze(np.concatenate([found, missing]))
@@ -386,7 +356,7 @@ class RNNForecaster(ForecasterOptions):
         layout, parts = self.model_.layout, []
         for i, record in enumerate(records):
             begin, future = int(session.n_steps[i]), None if known_future is None else known_future[i]
-            end = _n_ready(record, layout, layout.horizon, 0 if future is None else len(future))
+            end = record.n_ready(layout, layout.horizon, 0 if future is None else len(future))
             if end > begin:
                 ahead = record.ahead(layout, end + layout.horizon, future)
                 X = None if record.X is None else record.X[begin:end]
@@ -397,22 +367,24 @@ class RNNForecaster(ForecasterOptions):
         """A session that has taken in all observations, and the arguments of its `forecast`."""
         layout, panel = self._fitted_model().layout, self._panel
         steps = layout.steps if steps is None else check.integer(steps, "steps")
-        reach, known, ahead = layout.turns(steps) * layout.horizon, [], []
-        exog = None if X_future is None else panel.part(X_future, "X_future")
-        for record, rows in zip(panel.records, panel.part(known_future, "known_future"), strict=True):
-            name, n_rows = record.name("known_future"), len(record.y)
+        reach = layout.turns(steps) * layout.horizon
+        exog, known, ahead = [], [], []
+        parts = zip(panel.part(X_future, "X_future"), panel.part(known_future, "known_future"), strict=True)
+        for record, (X, rows) in zip(panel.records, parts, strict=True):
+            n_rows, names = len(record.y), [record.name(name) for name in ("X_future", "known_future")]
+            for name, value in zip(names, (X, rows), strict=True):
+                record.check_future(value, name)
             if rows is None and record.known is not None and len(record.known) >= n_rows + reach:
                 rows = record.known[n_rows:]
-            elif record.index is not None and time_index.is_pandas(rows):
-                time_index.check_same(rows.index, time_index.continued(record.index, len(rows)), name)
-            known.append(layout.known(rows, name, reach, f"for steps={steps}"))
+            exog.append(layout.exog_future(X, names[0], steps))
+            known.append(layout.known(rows, names[1], reach, f"for steps={steps}"))
             columns = record.ahead(layout, n_rows + reach, known[-1])
             ahead.append(None if columns is None else columns[n_rows:])
         session = self._session
         if any(n < len(record.y) for n, record in zip(session.n_steps, panel.records, strict=True)):
             session = session.copy()
             self._observe(session, panel.records, known)
-        return session, (steps, exog, ahead if layout.n_ahead else None)
+        return session, (steps, *(None if each[0] is None else each for each in (exog, ahead)))
 
     def _appended(self, y_new: Any, X_new: Any, known_new: Any) -> list[Record]:
         """The series with new rows at their ends."""
@@ -429,15 +401,3 @@ class RNNForecaster(ForecasterOptions):
         model = super()._fitted_model()
         assert isinstance(model, ForecasterModel)
         return model
-
-
-def _n_ready(record: Record, layout: Layout, reach: int, n_future: int = 0) -> int:
-    """How many rows of a series can be forecast from: those after which enough is known ahead."""
-    return len(record.y) + min(0, n_future - reach) if layout.n_known else len(record.y)
-
-
-def _covariates(record: Record, layout: Layout) -> Array | None:
-    """Columns [T − horizon, 1, m] beside the targets in training."""
-    ahead, stop = record.ahead(layout, len(record.y)), len(record.y) - layout.horizon
-    X = None if record.X is None else record.X[:stop, None]
-    return layout.covariates(X, layout.windows(None if ahead is None else ahead[:, None]))
