@@ -15,7 +15,7 @@ CPP_OPTIONS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXE
 NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench machine scaling lint format wheel-check clean
+.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench machine scaling lint format docs wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
@@ -27,6 +27,7 @@ help:
 	@echo "make machine      this machine's peaks, and the roofline bound of each shape beside what is reached"
 	@echo "make scaling      time and memory against steps, rows, hidden units and threads"
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
+	@echo "make docs         the documentation, examples run, into build/docs"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make wheel-check  build the sdist and from it the wheel, look inside, install it in a fresh environment"
 	@echo "make clean        remove build/ and dist/; .venv stays"
@@ -43,6 +44,10 @@ $(VENV)/.build-tools: pyproject.toml | $(BIN)/python
 
 $(VENV)/.lint-tools: pyproject.toml | $(VENV)/.build-tools
 	$(PIP) install --group lint
+	@touch $@
+
+$(VENV)/.docs-tools: pyproject.toml | $(VENV)/.build-tools
+	$(PIP) install --group docs
 	@touch $@
 
 $(VENV)/.torch: | $(VENV)/.build-tools
@@ -117,7 +122,7 @@ sanitize: $(VENV)/.build-tools
 	$(CTEST) --test-dir build/sanitize --output-on-failure
 
 CPP_FILES := $(shell find include src tests/cpp bench \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
-PY_FOLDERS := $(wildcard python tests bench examples)
+PY_FOLDERS := $(wildcard python tests bench examples docs)
 
 lint: $(VENV)/.lint-tools $(VENV)/.installed
 	$(BIN)/ruff check $(PY_FOLDERS)
@@ -130,6 +135,11 @@ format: $(VENV)/.lint-tools
 	$(BIN)/ruff format $(PY_FOLDERS)
 	$(BIN)/clang-format -i $(CPP_FILES)
 
+# Warnings are errors. Pages and gallery are written anew where their sources changed; make clean forgets them all.
+docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
 wheel-check: $(VENV)/.build-tools
 	rm -rf build/wheel-check && mkdir -p build/wheel-check
 	$(PIP) install build
@@ -140,5 +150,5 @@ wheel-check: $(VENV)/.build-tools
 	cd build/wheel-check && venv/bin/python -c "import lstmcore; lstmcore.show_versions()"
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
+	rm -rf build dist docs/auto_examples docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
 	find python tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,33 +51,11 @@ void unpack_sequences(const Array<S>& packed, const Ints& starts, const Ints& or
 }
 
 template <class S>
-Array<S> mean_pool(const Array<S>& y, const Ints& sizes) {
-  const Index W = y.shape(1);
-  Array<S> pooled = make_matrix<S>(sizes.data()[0], W);
-  lstmcore::mean_pool(y.data(), W, sizes.data(), sizes.size(), pooled.mutable_data());
-  return pooled;
-}
-
-template <class S>
-Array<S> mean_pool_backward(const Array<S>& dpooled, const Ints& sizes) {
-  Index N = 0;
-  for (Index t = 0; t < sizes.size(); ++t) N += sizes.data()[t];
-  const Index W = dpooled.shape(1);
-  Array<S> dy = make_matrix<S>(N, W);
-  std::vector<S> scaled(dpooled.data(), dpooled.data() + dpooled.size());
-  lstmcore::mean_pool_backward(scaled.data(), W, sizes.data(), sizes.size(), dy.mutable_data());
-  return dy;
-}
-
-template <class S>
 void register_batches(py::module_& m) {
   m.def("pack_sequences", &pack_sequences<S>, strict("values"), strict("starts"), strict("lengths"), strict("indices"),
         "Gather sequences into (x, batch_sizes, lengths, order), longest first.");
   m.def("unpack_sequences", &unpack_sequences<S>, strict("packed"), strict("starts"), strict("order"),
         strict("batch_sizes"), strict("values"), "Scatter packed rows into values, in place.");
-  m.def("mean_pool", &mean_pool<S>, strict("y"), strict("batch_sizes"), "Mean over the steps of each sequence.");
-  m.def("mean_pool_backward", &mean_pool_backward<S>, strict("dpooled"), strict("batch_sizes"),
-        "Gradient of the packed rows.");
 }
 
 // ---- layers ----

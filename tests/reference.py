@@ -110,6 +110,34 @@ def gru_reset_before(w, x, state):
     return ((1 - z) * n + z * h,)
 
 
+def normalised(a: Array, sizes: list[int]) -> Array:
+    """Groups of columns, each normalised over all of itself (Ba, Kiros & Hinton 2016)."""
+    groups = np.split(a, np.cumsum(sizes)[:-1], axis=-1)
+    centred = [group - group.mean(axis=-1, keepdims=True) for group in groups]
+    return np.concatenate([c / np.sqrt((c**2).mean(axis=-1, keepdims=True) + 1e-5) for c in centred], axis=-1)
+
+
+def lstm_layernorm(w, x, state):
+    h, c = state
+    x_sums = w["weight_ln_ih"] * normalised(x @ w["weight_ih"].T, [4 * c.shape[1]]) + w["bias_ih"]
+    h_sums = w["weight_ln_hh"] * normalised((w["mask"] * h) @ w["weight_hh"].T, [4 * c.shape[1]]) + w["bias_hh"]
+    a_i, a_f, a_g, a_o = split(x_sums + h_sums, 4)
+    c = sigmoid(a_f) * c + sigmoid(a_i) * np.tanh(a_g)
+    return sigmoid(a_o) * np.tanh(w["weight_ln_c"] * normalised(c, [c.shape[1]]) + w.get("bias_ln_c", 0)), c
+
+
+def gru_layernorm(w, x, state):
+    (h,) = state
+    groups = [2 * h.shape[1], h.shape[1]]  # r and z together, n by itself
+    x_r, x_z, x_n = split(w["weight_ln_ih"] * normalised(x @ w["weight_ih"].T, groups) + w["bias_ih"], 3)
+    h_sums = w["weight_ln_hh"] * normalised((w["mask"] * h) @ w["weight_hh"].T, groups) + w["bias_hh"]
+    h_r, h_z, h_n = split(h_sums, 3)
+    r = sigmoid(x_r + h_r)
+    z = sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * h,)
+
+
 def rnn_tanh(w, x, state):
     (h,) = state
     return (np.tanh(inputs_and_recurrence(w, x, h)),)
@@ -139,6 +167,8 @@ CELLS: dict[str, Callable] = {
         lstm_coupled_peephole,
         gru,
         gru_reset_before,
+        lstm_layernorm,
+        gru_layernorm,
         rnn_tanh,
         rnn_relu,
         rnn_hardtanh,

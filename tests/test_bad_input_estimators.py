@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("kind", [RNNClassifier, RNNRegressor])
 OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"cell": "lstn"}, ValueError, r"cell must be one of 'lstm'.*, got 'lstn' \(did you mean 'lstm'\?\)"),
     ({"cell": None}, ValueError, "cell must be one of .*, got None"),
-    ({"pooling": "max"}, ValueError, "pooling must be one of 'last', 'mean', got 'max'"),
+    ({"pooling": "min"}, ValueError, "pooling must be one of 'last', 'mean', 'max', 'attention', got 'min'"),
     (
         {"optimizer": "adamm"},
         ValueError,
@@ -106,7 +106,7 @@ def test_sequences(kind: Any, bad: Any, message: str) -> None:
         (3, "X has 12, y is 3"),
         (np.zeros(12), r"y must hold at least 2 classes, got 1 class: \[0.0\]"),
         (np.linspace(0, 1, 12), "Unknown label type: continuous"),
-        (np.zeros((12, 2)), "y should be a 1d array"),
+        (np.arange(24).reshape(12, 2), "y must hold one label for each sequence, or be an indicator matrix"),
         (np.array([np.nan] + [1.0] * 11), r"y contains NaN: y\[0\] is nan"),
         (np.array([1.0] * 11 + [np.inf]), r"y contains infinity: y\[11\] is inf"),
     ],
@@ -188,7 +188,7 @@ def test_sessions() -> None:
     bad: list[tuple[Any, type[Exception], str]] = [
         (np.zeros((2, 2)), ValueError, r"x must have shape \(3, 2\), that is \[n_streams, n_features\], got \(2, 2\)"),
         (np.zeros((2, 3)), ValueError, r"got \(2, 3\)"),
-        ([[0, 0], [0, np.nan], [0, 0]], ValueError, r"x\[1, 1\] is nan"),
+        ([[0, 0], [0, np.nan], [0, 0]], ValueError, "x contains NaN: stream 1, step 0, feature 1 is nan"),
         ([["a", "b"]] * 3, TypeError, "x must hold real numbers"),
     ]
     for x, error, message in bad:

@@ -20,6 +20,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import lstmcore
 from lstmcore import RNNClassifier, RNNRegressor
 from lstmcore._isa import core
+from lstmcore._samples import Samples
+from lstmcore.sequences import as_sequences
 from lstmcore.training import TrainingDiverged
 
 BOTH = (RNNClassifier, RNNRegressor)
@@ -53,7 +55,7 @@ def test_digits_by_rows() -> None:
 @pytest.mark.parametrize("cell", [cell["name"] for cell in core.cells()] + ["rnn"])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_every_cell_learns(cell: str, pooling: str, rng: np.random.Generator) -> None:
-    X = 0.5 * rng.standard_normal((300, 7, 1))
+    X = 0.5 * rng.standard_normal((300, 7, 2))  # of one feature alone layer normalisation would see but the sign
     y = X[:, :, 0].mean(axis=1)
     reg = RNNRegressor(cell=cell, pooling=pooling, hidden_size=16, max_epochs=25, learning_rate=1e-2, random_state=0)
     assert reg.fit(X, y).score(X, y) > 0.8
@@ -228,7 +230,8 @@ def test_early_stopping_of_a_classifier_is_stratified(rng: np.random.Generator) 
     X = ragged(rng, 200)
     y = np.where(np.arange(200) < 20, "rare", "common")
     clf = RNNClassifier(early_stopping=True, validation_fraction=0.2, **SMALL).fit(X, y)
-    train, held_out = clf._split(clf._encode(y), np.random.default_rng(0))
+    data = Samples(as_sequences(X), clf._encode(y))
+    train, held_out = clf._split(data, np.random.default_rng(0))
     assert (y[held_out] == "rare").sum() == 4
     assert (y[held_out] == "common").sum() == 36
     assert sorted([*train, *held_out]) == list(range(200))
@@ -261,7 +264,7 @@ def test_pickled_estimator_goes_on(rng: np.random.Generator) -> None:
 
 def test_diverged_estimator_predicts(rng: np.random.Generator) -> None:
     X = [1e30 * row for row in ragged(rng)]
-    reg = RNNRegressor(cell="rnn_relu", **SMALL)
+    reg = RNNRegressor(cell="rnn_relu", standardize=False, **SMALL)
     with pytest.raises(TrainingDiverged, match="inputs and targets scaled to about unit size"):
         reg.fit(X, sums(X))
     assert reg.predict([np.zeros((3, 2))]).shape == (1,)
@@ -284,7 +287,16 @@ def test_progress_bar(rng: np.random.Generator, capsys: pytest.CaptureFixture[st
 # ---- among scikit-learn's tools ----
 
 
-@parametrize_with_checks([make(max_epochs=60, hidden_size=16, learning_rate=2e-2, random_state=0) for make in BOTH])
+# With everything in one batch a weight is a number of rows to float32's precision: test_contract.py.
+EXPECTED_FAILURES = {
+    "check_sample_weight_equivalence_on_dense_data": "minibatches are random, and float32 misses the tolerance of 1e-7",
+}
+
+
+@parametrize_with_checks(
+    [make(max_epochs=60, hidden_size=16, learning_rate=2e-2, random_state=0) for make in BOTH],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)

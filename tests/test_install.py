@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lstmcore
@@ -81,18 +83,6 @@ add_executable(consumer main.cpp)
 target_link_libraries(consumer PRIVATE lstmcore::lstmcore)
 """
 
-CONSUMER_MAIN = """
-#include <cstdio>
-#include <lstmcore/panel.hpp>
-
-int main() {
-  const lstmcore::Vec<float> x(2.0f);
-  float y[lstmcore::Vec<float>::width];
-  lstmcore::fma(x, x, x).storeu(y);
-  std::printf("%g\\n", static_cast<double>(y[0]));
-}
-"""
-
 
 def _tool(name: str) -> str:
     beside_python = Path(sys.executable).parent / name
@@ -102,9 +92,11 @@ def _tool(name: str) -> str:
     return tool
 
 
-def test_a_cmake_project_finds_the_package_builds_and_runs(tmp_path: Path) -> None:
+def test_a_cmake_project_finds_the_package_and_computes_as_python_does(tmp_path: Path) -> None:
+    page = TESTS.parent / "docs" / "guide" / "streaming.md"
+    (main,) = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "CMakeLists.txt").write_text(CONSUMER_CMAKE.format(version=lstmcore.__version__))
-    (tmp_path / "main.cpp").write_text(CONSUMER_MAIN)
+    (tmp_path / "main.cpp").write_text(main)
     configure = [
         _tool("cmake"),
         *("-S", str(tmp_path), "-B", str(tmp_path / "build"), "-G", "Ninja"),
@@ -117,4 +109,7 @@ def test_a_cmake_project_finds_the_package_builds_and_runs(tmp_path: Path) -> No
     for command in (configure, build, [str(tmp_path / "build" / "consumer")]):
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert done.stdout.strip() == "6"
+    layer = lstmcore.LSTM(4, 32)
+    layer.load_parameters({name: np.full(p.shape, 0.01, np.float32) for name, p in layer.parameters.items()})
+    h, _ = layer(np.ones((100, 2, 4), np.float32))[1]
+    assert np.isclose(float(done.stdout), h[0, 0, 0], rtol=1e-6)

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 import lstmcore
 from lstmcore import RNNClassifier, RNNRegressor, model_file
-from lstmcore.model import ClassifierModel, RegressorModel, Standardizer
+from lstmcore._standardizer import Standardizer
+from lstmcore.model import ClassifierModel, RegressorModel
 
 SMALL: dict[str, Any] = dict(hidden_size=6, max_epochs=2, random_state=0)
 
@@ -115,7 +116,7 @@ def test_the_file_is_plain_data(saved: Path) -> None:
     }
     assert config["format"] == model_file.FORMAT == 1
     assert config["kind"] == "regressor"
-    assert config["network"]["cell"] == "lstm"
+    assert config["network"]["recurrent"]["cell"] == "lstm"
 
 
 def test_failed_save_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +165,11 @@ def rewrite(path: Path, change: Any) -> None:
         (lambda t, c: t["dense.weight"].fill(np.nan), "damaged model file: .*dense.weight.*nan"),
         (lambda t, c: c.update(kind="painter"), "damaged model file: KeyError: 'painter'"),
         (lambda t, c: c.pop("task"), "damaged model file: KeyError: 'task'"),
-        (lambda t, c: c["network"].update(cell="lstn"), "damaged model file: .*cell must be one of .*'lstn'"),
-        (lambda t, c: c["network"].update(hidden_size=7), "damaged model file: .*weight_ih_l0"),
+        (
+            lambda t, c: c["network"]["recurrent"].update(cell="lstn"),
+            "damaged model file: .*cell must be one of .*'lstn'",
+        ),
+        (lambda t, c: c["network"]["recurrent"].update(hidden_size=7), "damaged model file: .*weight_ih_l0"),
     ],
 )
 def test_damaged_files(change: Any, message: str, saved: Path) -> None:

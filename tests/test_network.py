@@ -152,7 +152,7 @@ def test_network_checks_its_parts() -> None:
         Network(recurrent, "last", Dense(5, 1))
     with pytest.raises(ValueError, match="dense must be float32"):
         Network(recurrent, "last", Dense(10, 1, dtype="float64"))
-    with pytest.raises(ValueError, match="pooling must be one of 'last', 'mean', got 'max'"):
-        Network(recurrent, "max", Dense(10, 1))
+    with pytest.raises(ValueError, match="pooling must be one of 'last', 'mean', 'max', 'attention', got 'min'"):
+        Network(recurrent, "min", Dense(10, 1))
     with pytest.raises(ValueError, match="bidirectional=False"):
         Network(recurrent, "last", Dense(10, 1)).session()

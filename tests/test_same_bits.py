@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, as_state, as_tuple, same_bits
+from cases import CELLS, REGISTRY, Case, as_state, as_tuple, same_bits
 
 import lstmcore
 from lstmcore import _isa
@@ -88,7 +88,7 @@ def test_bfloat16_weights_are_rounded_weights(cell: str) -> None:
     matrices = ("weight_ih", "weight_hh", "weight_hr")
     for case in (
         *cases(cell, "float32"),
-        *([Case(cell, 3, 37, 5, 6, proj_size=11, dtype="float32")] if "lstm" in cell else []),
+        *([Case(cell, 3, 37, 5, 6, proj_size=11, dtype="float32")] if REGISTRY[cell]["projection"] else []),
     ):
         half, full = case.layer(weight_dtype="bfloat16"), case.layer()
         full.load_parameters(

@@ -56,6 +56,8 @@ def test_sequences_pass_through_without_a_copy(rng: np.random.Generator) -> None
     assert np.shares_memory(sequences.values, X)
     assert as_sequences(sequences).values is sequences.values
     assert as_sequences(sequences, dtype=np.float64).values.dtype == np.float64
+    kept = [as_sequences(values, dtype=None).values.dtype for values in (X, X.astype(float), X.astype(int))]
+    assert kept == [np.float32, np.float64, np.float64]
 
 
 def test_windows_share_their_values(rng: np.random.Generator) -> None:

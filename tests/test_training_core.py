@@ -204,22 +204,6 @@ def test_packing(lengths: list[int], features: int, seed: int) -> None:
         np.testing.assert_array_equal(back[places[i] : places[i] + length], expected)
 
 
-@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), width=st.integers(1, 5))
-def test_mean_pooling(lengths: list[int], width: int) -> None:
-    rng = np.random.default_rng(len(lengths))
-    ends = np.cumsum(lengths)
-    values = rng.standard_normal((ends[-1], width))
-    batch = Sequences(values, ends - lengths, lengths).batch(np.arange(len(lengths)))
-    pooled = core.mean_pool(batch.x, batch.batch_sizes)
-    means = np.array([values[ends[i] - lengths[i] : ends[i]].mean(axis=0) for i in batch.order])
-    np.testing.assert_allclose(pooled, means, atol=1e-15)
-    dpooled = rng.standard_normal(pooled.shape)
-    dy = core.mean_pool_backward(dpooled, batch.batch_sizes)
-    assert dy.shape == batch.x.shape
-    # <dpooled, mean(x)> is linear in x, and dy is its gradient.
-    assert np.sum(dpooled * pooled) == pytest.approx(np.sum(dy * batch.x), abs=1e-12)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

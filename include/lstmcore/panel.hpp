@@ -30,10 +30,11 @@ constexpr Index padded(Index n) {
 
 // Which gates of a panel the two operands feed: x the gates [0, XEnd), h the gates [HBegin, G).
 // Every gate in both for most cells; the reset-after GRU keeps U h of its candidate apart from W x.
-template <int G_, int XEnd, int HBegin>
+// A cell may have further gates behind those of h, for itself.
+template <int G_, int XEnd, int HBegin, int HCount = G_ - HBegin>
 struct Gates {
   static constexpr int count = G_, x_end = XEnd, h_begin = HBegin;
-  static constexpr int x_count = XEnd, h_count = G_ - HBegin;
+  static constexpr int x_count = XEnd, h_count = HCount;
 };
 
 // One operand alone, one vector a panel: dense layers, projections and the products of the backward pass.

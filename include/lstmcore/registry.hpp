@@ -6,6 +6,7 @@
 #include <string>
 
 #include "lstmcore/cells/gru.hpp"
+#include "lstmcore/cells/layer_norm.hpp"
 #include "lstmcore/cells/lstm.hpp"
 #include "lstmcore/cells/rnn.hpp"
 #include "lstmcore/sequence.hpp"
@@ -29,6 +30,8 @@ void for_each_cell(Visit&& visit) {
                                                                        "LSTM with f = 1 - i and peepholes");
   visit.template cell<GruResetAfter, void>("gru", "GRU, reset gate after the product");
   visit.template cell<GruResetBefore, void>("gru_reset_before", "GRU, reset gate before the product");
+  visit.template cell<LstmLayerNorm, void>("lstm_layernorm", "LSTM with layer normalisation");
+  visit.template cell<GruLayerNorm, void>("gru_layernorm", "GRU with layer normalisation");
   visit.template cell<Rnn<Tanh, false>, void>("rnn_tanh", "simple RNN with tanh");
   visit.template cell<Rnn<Relu, false>, void>("rnn_relu", "simple RNN with max(x, 0)");
   visit.template cell<Rnn<HardTanh, false>, void>("rnn_hardtanh", "simple RNN with min(max(x, -1), 1)");

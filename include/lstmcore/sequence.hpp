@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lstmcore/cells/cell.hpp"
+#include "lstmcore/norm_phases.hpp"
 #include "lstmcore/share.hpp"
 #include "lstmcore/tape.hpp"
 #include "lstmcore/weight_gradient.hpp"
@@ -15,11 +16,18 @@ class Sequence final : public Unit<S> {
   static constexpr bool kMasksMid = kStages == 2 && !Cell::kProjected;  // mid is seen by a recurrent product
   template <int Stage>
   using Layout = typename Cell::template Layout<Stage>;
+  static constexpr bool kScratchTiles = kStages == 1 && Cell::kNormalised == 0;  // gates of a passing step are not kept
+  static constexpr bool kPeepholes = Cell::kVectors > 0 && Cell::kNormalised == 0;
+  using Norms = NormPhases<S, Cell>;
+  using XSums = Gates<Cell::kBlocks, Cell::kBlocks, Cell::kBlocks>;  // of a normalised cell: W x and U h₋₁ apart
+  using HSums = Gates<Cell::kBlocks, 0, 0>;
 
  public:
   explicit Sequence(const UnitShape& shape) : plan_(make_plan<Cell>(shape)), weights_(plan_) {
     alignas(64) static const S zeros[4 * V] = {};
     zeros_ = zeros;
+    if (Cell::kNormalised > 0) std::fill_n(ones_.reserve(ld_units()), ld_units(), S(0));
+    if (Cell::kNormalised > 0) std::fill_n(ones_.data(), shape.hidden_size, S(1));
   }
 
   std::vector<Parameter> parameters() const override { return plan_.parameters; }
@@ -60,6 +68,10 @@ class Sequence final : public Unit<S> {
       dh_kept_.reserve(steps.B * ld_h());
       dc_kept_.reserve(steps.B * ld_units());
     }
+    if constexpr (Cell::kNormalised > 0) {
+      std::fill_n(dgains_.reserve(steps.B * gain_stride()), steps.B * gain_stride(), S(0));
+      row_sums_.reserve(steps.B * Norms::kNorms);
+    }
     const Index windows = kept_.windows(steps), segment = Tape<S>::segment_steps(steps);
     for (Index number = windows - 1; number >= 0; --number) {
       const Window w = kept_.window_at(steps, number, reverse);
@@ -72,10 +84,11 @@ class Sequence final : public Unit<S> {
       for (Index s = (w.end - 1) / segment * segment; s >= w.begin; s -= segment) {
         const Window rows = window_of(steps, s, std::min(s + segment, w.end), reverse);
         for_stages([&](auto stage) { sum_weight_gradients<stage>(w, rows, io.x, rows.end == steps.T); });
-        if constexpr (Cell::kVectors > 0) vector_gradients(steps, reverse, w, rows, gradients);
+        if constexpr (kPeepholes) vector_gradients(steps, reverse, w, rows, gradients);
       }
     }
     for_stages([&](auto stage) { unpack_weight_gradients<stage>(gradients); });
+    if constexpr (Cell::kNormalised > 0) unpack_norm_gradients(steps.B, gradients);
   }
 
   std::vector<Trace<S>> traces(const Steps& steps, bool reverse) override {
@@ -105,6 +118,7 @@ class Sequence final : public Unit<S> {
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
   Index ld_h() const { return padded<S>(plan_.output_size); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
+  Index gain_stride() const { return Cell::kNormalised * ld_units(); }
 
   // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
   // too little work; reading W once for several steps leaves U alone.
@@ -126,8 +140,12 @@ class Sequence final : public Unit<S> {
       if (tape.noise.zones()) tape.c_new.reserve(rows * ld_units());
     }
     if (kStages == 2) tape.mid.reserve(rows * ld_units());
+    if constexpr (Cell::kNormalised > 0) {
+      tape.means.reserve(steps.B * Norms::kNorms);
+      tape.scales.reserve(rows * Norms::kNorms);
+    }
     for_stages([&](auto stage) {
-      if (passing && kStages == 1 && rows == steps.B) return;  // tiles use a scratch of their own
+      if (passing && kScratchTiles && rows == steps.B) return;  // tiles use a scratch of their own
       tape.gate_stride[stage] = padded<S>(rows * Layout<stage>::count * V);
       tape.gates[stage].reserve(panels(stage) * tape.gate_stride[stage]);
     });
@@ -244,7 +262,11 @@ class Sequence final : public Unit<S> {
     }
     if (step.entering < step.end || tape.noise.drops()) share.meet();
     for_stages([&](auto stage) {
-      forward_stage<stage, kKeep, Weight>(io.x, step, projected, tape, share);
+      if constexpr (Cell::kNormalised > 0) {
+        forward_normalised<kKeep, Weight>(io.x, step, projected, tape, share);
+      } else {
+        forward_stage<stage, kKeep, Weight>(io.x, step, projected, tape, share);
+      }
       if (tape.noise.any()) add_noise<stage>(step, tape, h_lanes, c_lanes);
       share.meet();
     });
@@ -297,8 +319,43 @@ class Sequence final : public Unit<S> {
       p.panel_stride = weights_.template panel_stride<Weight>(Stage);
       p.init = {weights_.bias(Stage), L::count * V, 0};
       p.out = gates_from<Stage>(tape, row);
-      product<L>(p, 0, block.rows, share.first(panels(Stage)), share.last(panels(Stage)), kNothing);
+      using Sums = std::conditional_t<(Cell::kNormalised > 0), XSums, L>;
+      product<Sums>(p, 0, block.rows, share.first(panels(Stage)), share.last(panels(Stage)), kNothing);
     }
+  }
+
+  // W x and U h₋₁ apart, and from them to the states when they are there for all units of a row.
+  template <bool kKeep, class Weight>
+  void forward_normalised(const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
+    const Index I = plan_.shape.input_size, first = share.first(panels(0)), last = share.last(panels(0));
+    Product<S, Weight> p;
+    p.weights = weights_.template panels<Weight>(0);
+    p.panel_stride = weights_.template panel_stride<Weight>(0);
+    p.init = {zeros_, 0, 0};
+    p.out = gates_from<0>(tape, step.gates);
+    if (!projected) {
+      p.x = {x + step.row * I, I, I};
+      product<XSums>(p, step.begin, step.end, first, last, kNothing);
+      p.x = {};
+    }
+    p.h = seen_operand(tape, step);
+    p.weights += weights_.template x_part<Weight>(0);
+    p.out.data += Layout<0>::h_begin * V;
+    product<HSums>(p, step.begin, step.end, first, last, kNothing);
+    share.meet();
+    Norms::forward(
+        share, step.begin, step.end, tape.means.data(), tape.scales.data() + step.gates * Norms::kNorms,
+        [&](Index b) { return norm_row(tape, step.gates + b); },
+        [&](auto phase, Index b, Index panel) {
+          Row<S> row = row_at(tape, step, b, panel);
+          row.gates[0] = gate_at<0>(tape, panel, step.gates + b);
+          Cell::template forward<phase, kKeep>(row);
+        });
+  }
+
+  NormRow<S> norm_row(Tape<S>& tape, Index row) const {
+    return {gate_at<0>(tape, 0, row), tape.gate_stride[0],     panels(0), ones_.data(), plan_.shape.hidden_size,
+            weights_.vectors(),       weights_.vector_stride()};
   }
 
   // What U multiplies in stage 0: h₋₁, or what recurrent dropout leaves of it.
@@ -310,7 +367,7 @@ class Sequence final : public Unit<S> {
   template <int Stage, bool kKeep, class Weight>
   void forward_stage(const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
     using L = Layout<Stage>;
-    constexpr bool kScratch = !kKeep && kStages == 1;
+    constexpr bool kScratch = !kKeep && kScratchTiles;
     alignas(64) S scratch[kScratch ? kTileVectors * V : 1];
     const Index I = plan_.shape.input_size;
     Product<S, Weight> p;
@@ -418,16 +475,24 @@ class Sequence final : public Unit<S> {
   template <int Stage>
   void backward_stage(const Step& step, const Share& share) {
     using L = Layout<Stage>;
-    for (Index panel = share.first(panels(Stage)); panel < share.last(panels(Stage)); ++panel) {
-      for (Index b = step.begin; b < step.end; ++b) {
-        Row<S> row = kept_row(step, b, panel);
-        for_stages([&](auto stage) {
-          if (panel < panels(stage)) row.gates[stage] = gate_at<stage>(kept_, panel, step.gates + b);
-        });
-        row.dh = dh_.data() + b * ld_h() + panel * V;
-        row.dc = dc_.data() + b * ld_units() + panel * V;
-        row.dmid = dmid_.data() + b * ld_units() + panel * V;
-        Cell::template backward<Stage>(row);
+    const auto pointwise = [&](auto stage_or_phase, Index b, Index panel) {
+      Row<S> row = kept_row(step, b, panel);
+      for_stages([&](auto stage) {
+        if (panel < panels(stage)) row.gates[stage] = gate_at<stage>(kept_, panel, step.gates + b);
+      });
+      row.dh = dh_.data() + b * ld_h() + panel * V;
+      row.dc = dc_.data() + b * ld_units() + panel * V;
+      row.dmid = dmid_.data() + b * ld_units() + panel * V;
+      Cell::template backward<stage_or_phase>(row);
+    };
+    if constexpr (Cell::kNormalised > 0) {
+      Norms::backward(
+          share, step.begin, step.end, row_sums_.data(), kept_.scales.data() + step.gates * Norms::kNorms,
+          [&](Index b) { return norm_row(kept_, step.gates + b); }, pointwise,
+          [&](Index b) { return dgains_.data() + b * gain_stride(); });
+    } else {
+      for (Index panel = share.first(panels(Stage)); panel < share.last(panels(Stage)); ++panel) {
+        for (Index b = step.begin; b < step.end; ++b) pointwise(std::integral_constant<int, Stage>{}, b, panel);
       }
     }
     share.meet();
@@ -477,6 +542,7 @@ class Sequence final : public Unit<S> {
     });
   }
 
+  using NormBiasSum = WeightGradient<S, Layout<0>::count, Cell::kNormalised, Layout<0>::count - Cell::kNormalised>;
   template <int Stage>
   using InputSum = WeightGradient<S, Layout<Stage>::count, 0, Layout<Stage>::x_count>;
   template <int Stage>
@@ -495,6 +561,28 @@ class Sequence final : public Unit<S> {
     const S* recurrent = Stage == 0 ? kept_.h_in.data() + segment.row * ld_h() : kept_.mid.data() + row * ld_units();
     S* sums = h_sums_[Stage].reserve(RecurrentSum<Stage>::size(d.panels, K));
     RecurrentSum<Stage>(d, recurrent, Stage == 0 ? ld_h() : ld_units(), K, sums).run(first);
+    if constexpr (Cell::kNormalised > 0)
+      NormBiasSum(d, nullptr, 0, 0, bias_sums_.reserve(NormBiasSum::size(d.panels, 0))).run(first);
+  }
+
+  // Gradients of gains, each sequence's added in order, and of biases.
+  void unpack_norm_gradients(Index B, S* gradients) {
+    const Index H = plan_.shape.hidden_size;
+    S* total = dgains_.data();
+    for (Index b = 1; b < B; ++b) {
+      const S* part = dgains_.data() + b * gain_stride();
+      LSTMCORE_SIMD
+      for (Index i = 0; i < gain_stride(); ++i) total[i] += part[i];
+    }
+    for (const Norm& norm : Cell::kNorms) {
+      for (int g = 0; g < norm.count; ++g) {
+        const int j = norm.first + g;
+        const Index gain = plan_.vector_places[j], bias = plan_.vector_places[Cell::kNormalised + j];
+        const S* sums = bias_sums_.data() + (norm.gradient + g - Cell::kNormalised) * V;
+        for (Index u = 0; u < H; ++u) gradients[gain + u] += total[j * ld_units() + u];
+        for (Index u = 0; u < H && bias >= 0; ++u) gradients[bias + u] += sums[u / V * NormBiasSum::size(1, 0) + u % V];
+      }
+    }
   }
 
   template <int Stage>
@@ -528,7 +616,7 @@ class Sequence final : public Unit<S> {
         for (int j = 0; j < Cell::kVectors; ++j) {
           alignas(64) S lanes[V];
           sums[j].store(lanes);
-          for (Index v = 0; v < valid; ++v) gradients[plan_.vectors + j * H + panel * V + v] += lanes[v];
+          for (Index v = 0; v < valid; ++v) gradients[plan_.vector_places[j] + panel * V + v] += lanes[v];
         }
       }
     });
@@ -541,10 +629,13 @@ class Sequence final : public Unit<S> {
   PackedWeights<S> weights_;
   bool backward_packed_ = false, x_transposed_packed_ = false;
   const S* zeros_;
+  Buffer<S> ones_;  // of a normalised cell: 1 for each unit, 0 beyond
   Tape<S> kept_, passing_;
   Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
   Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
   Buffer<S> x_sums_[2], h_sums_[2];      // of each stage: gradients of W and U, packed
+  Buffer<S> dgains_, bias_sums_;         // of a normalised cell: gradients of gains [B][gate][padded], of biases packed
+  Buffer<RowSums<S>> row_sums_;
   Team team_;
 };
 

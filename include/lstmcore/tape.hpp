@@ -38,6 +38,7 @@ struct Tape {
   Buffer<S> h_in, c_in;        // states before each step: [slot][padded]
   Buffer<S> h_end, c_end;      // states after a sequence's last step: [B][padded]
   Buffer<S> h_begin, c_begin;  // the initial states, for a window that is run again: [B][width]
+  Buffer<S> means, scales;     // μ [B] and 1/σ [row] of each normalisation of a row
   PassNoise<S> noise;
   Buffer<S> c_new;  // under zoneout, c as the cell computes it: [row][padded]
   Index gate_stride[2] = {0, 0};

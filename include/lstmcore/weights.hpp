@@ -39,9 +39,9 @@ struct UnitPlan {
   Index output_size;  // width of h
   int stages;
   StagePlan stage[2];
-  Index bias_ih, bias_hh, vectors;  // places in the flat vector
-  int vector_count;
-  Index count;  // number of parameters
+  Index bias_ih, bias_hh;            // places in the flat vector
+  std::vector<Index> vector_places;  // -1: absent, all zeros
+  Index count;                       // number of parameters
   std::vector<Parameter> parameters;
 };
 
@@ -49,21 +49,27 @@ template <class Cell>
 UnitPlan make_plan(const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
   const Index rows = Cell::kBlocks * H;
-  UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, 0, Cell::kVectors, 0, {}};
-  const auto add = [&](const char* name, std::vector<Index> sizes) {
+  UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, {}, 0, {}};
+  const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
     plan.parameters.push_back({name, sizes, offset});
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
   const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
-  if (shape.bias) {
+  const bool bias = shape.bias && Cell::kNormalised == 0;  // else biases are among the vectors
+  if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
     plan.bias_hh = add("bias_hh", {rows});
   }
   const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
-  plan.vectors = plan.count;
-  for (int j = 0; j < Cell::kVectors; ++j) add(Cell::vector_name(j), {H});
+  for (int j = 0, blocks = 1; j < Cell::kVectors; j += blocks, blocks = 1) {
+    const std::string name = Cell::vector_name(j);
+    while (j + blocks < Cell::kVectors && name == Cell::vector_name(j + blocks)) ++blocks;
+    const bool present = shape.bias || name.rfind("bias", 0) != 0;
+    const Index place = present ? add(name, {blocks * H}) : -1;
+    for (int block = 0; block < blocks; ++block) plan.vector_places.push_back(present ? place + block * H : -1);
+  }
 
   const auto fill = [&](auto stage) {
     constexpr int s = decltype(stage)::value;
@@ -80,7 +86,7 @@ UnitPlan make_plan(const UnitShape& shape) {
            projection ? weight_hr : weight_hh,
            {},
            {},
-           shape.bias && !projection};
+           bias && !projection};
     for (int g = 0; g < L::x_count; ++g) out.x_row[g] = Cell::x_block(s, g) * H;
     for (int g = 0; g < L::h_count; ++g) out.h_row[g] = projection ? 0 : Cell::h_block(s, g) * H;
   };
@@ -157,10 +163,11 @@ class PackedWeights {
       if (plan_.shape.bf16) round_stage(stage);
     }
     const Index H = plan_.shape.hidden_size;
-    S* to = vectors_.reserve(std::max(1, plan_.vector_count) * vector_stride());
-    for (int j = 0; j < plan_.vector_count; ++j, to += vector_stride()) {
-      std::copy_n(parameters + plan_.vectors + j * H, H, to);
-      std::fill(to + H, to + vector_stride(), S(0));
+    S* to = vectors_.reserve(std::max<Index>(1, static_cast<Index>(plan_.vector_places.size())) * vector_stride());
+    for (const Index place : plan_.vector_places) {
+      std::fill_n(to, vector_stride(), S(0));
+      if (place >= 0) std::copy_n(parameters + place, H, to);
+      to += vector_stride();
     }
   }
 

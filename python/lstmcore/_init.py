@@ -15,6 +15,7 @@ _FORGET_BLOCK = {
     "lstm_peephole": (1, 1.0),
     "lstm_coupled": (0, -1.0),
     "lstm_coupled_peephole": (0, -1.0),
+    "lstm_layernorm": (1, 1.0),
 }
 
 
@@ -42,6 +43,13 @@ def orthogonal(parameters: Mapping[str, Array], hidden_size: int, rng: np.random
             for block in weight.reshape(-1, hidden_size, weight.shape[1]):
                 q, r = np.linalg.qr(rng.standard_normal(block.shape))
                 block[...] = q * np.sign(np.diag(r))  # the signs make q uniform over orthogonal matrices
+
+
+def no_rescaling(parameters: Mapping[str, Array]) -> None:
+    """Start layer normalisation as nothing but that: gains 1, and for c a bias of 0 (Ba et al. 2016)."""
+    for name, vector in parameters.items():
+        if "_ln_" in name:
+            vector[...] = 1.0 if name.startswith("weight") else 0.0
 
 
 def set_forget_bias(parameters: Mapping[str, Array], cell: str, hidden_size: int, value: float) -> None:

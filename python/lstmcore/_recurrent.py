@@ -159,6 +159,7 @@ class Recurrent(Parameterized):
     def _initialise(self) -> None:
         writable = dict(self._views(self.flat_parameters))
         _init.uniform(self.flat_parameters, self.hidden_size, self._rng)
+        _init.no_rescaling(writable)
         if self.recurrent_init == "orthogonal":
             _init.orthogonal(writable, self.hidden_size, self._rng)
         if self.forget_bias is not None:
@@ -170,7 +171,6 @@ class Recurrent(Parameterized):
         """Width of y: H, or P with a projection, twice that with both directions."""
         return (self.proj_size or self.hidden_size) * (2 if self.bidirectional else 1)
 
-    @property
     @property
     def state_size(self) -> int:
         """Numbers that carry one sequence from step to step: all states of all layers and directions."""

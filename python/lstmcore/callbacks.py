@@ -83,6 +83,8 @@ class CSVLog(Callback):
 class Checkpoint(Callback):
     """Write a checkpoint while training, for `resume_from` of ``fit``; see `Trainer.save_checkpoint`.
 
+    Behind other callbacks of a list it knows what they changed.
+
     Parameters
     ----------
     path : str or path

@@ -222,7 +222,15 @@ class GateDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, sequence: Any, *, layer: int = 0, reverse: bool = False, axes: Any = None, **kwargs: Any
+        cls,
+        estimator: Any,
+        sequence: Any,
+        *,
+        static: Any = None,
+        layer: int = 0,
+        reverse: bool = False,
+        axes: Any = None,
+        **kwargs: Any,
     ) -> GateDisplay:
         """Draw the gates of one layer of a fitted estimator over one sequence.
 
@@ -232,6 +240,8 @@ class GateDisplay:
             Fitted.
         sequence : array_like [n_timesteps, n_features]
             One sequence, as in ``fit``; [n_timesteps] if there is one feature, or of token numbers.
+        static : array_like [n_static], optional
+            Its static features, if the estimator was fitted with them.
         layer : int, default=0
         reverse : bool, default=False
             The second direction of a bidirectional layer.
@@ -250,14 +260,18 @@ class GateDisplay:
             raise ValueError(f"layer must be below num_layers={recurrent.num_layers}, got {layer}")
         if reverse and not recurrent.bidirectional:
             raise ValueError("reverse must be False with bidirectional=False, got True")
-        sequences = model.prepare(as_sequences([np.asarray(sequence)], "sequence", finite=False))
-        rows = sequences.values[:, None] if model.network.embedding is None else None
-        if rows is None:
-            rows = model.network.embedding(sequences.values)[:, None]
-        rows = rows.swapaxes(0, 1) if recurrent.batch_first else rows
+        static = None if static is None else np.reshape(static, (1, -1))
+        sequences = model.prepare(as_sequences([np.asarray(sequence)], "sequence", dtype=None, finite=False), static)
+        embedding = model.network.embedding
+        rows = sequences.values if embedding is None else embedding(sequences.values)
+        states = model.network.initial_states(sequences.static)
+        state = None if states is None else states[0] if len(states) == 1 else tuple(states)
         suffix = f"_l{layer}" + ("_reverse" if reverse else "")
-        kept = {name: np.asarray(a).reshape(len(sequences.values), -1) for name, a in recurrent.gates(rows).items()}
-        gates = {name.removesuffix(suffix): a for name, a in kept.items() if name.endswith(suffix)}
+        gates = {
+            name.removesuffix(suffix): values[:, 0]
+            for name, values in recurrent.gates(rows[:, None], state).items()
+            if name.endswith(suffix)
+        }
         return cls(gates, f"{recurrent.cell}{suffix}").plot(axes=axes, **kwargs)
 
     def plot(self, axes: Any = None, **kwargs: Any) -> GateDisplay:

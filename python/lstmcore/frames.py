@@ -9,7 +9,7 @@ import numpy as np
 from lstmcore import _validation as check
 from lstmcore._time_index import is_pandas
 from lstmcore._validation import Array
-from lstmcore.sequences import Sequences, _read
+from lstmcore.sequences import Sequences, as_sequences
 
 
 class FrameSequences(NamedTuple):
@@ -158,14 +158,14 @@ def sequences_from_channels(X: Any) -> Sequences:
         for i, part in enumerate(parts):
             if part.ndim != 2:
                 raise ValueError(f"X[{i}] must be 2-D (n_channels, n_timesteps), got shape {part.shape}")
-        return _read([part.T for part in parts], "X", float_type(*(part.dtype for part in parts)))
+        return as_sequences([part.T for part in parts], dtype=float_type(*(p.dtype for p in parts)), finite=False)
     array = check.numeric(X, "X")
     if array.ndim != 3:
         raise ValueError(
             f"X must be a 3-D array (n_sequences, n_channels, n_timesteps) or a list of 2-D arrays, got shape "
             f"{array.shape}"
         )
-    return _read(array.transpose(0, 2, 1), "X", float_type(array.dtype))
+    return as_sequences(array.transpose(0, 2, 1), dtype=None, finite=False)
 
 
 class _Groups(NamedTuple):

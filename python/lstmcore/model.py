@@ -82,7 +82,7 @@ class SequenceModel(Model):
 
     def outputs(self, X: Any, static: Any = None) -> Array:
         """Return the network's outputs [n, n_outputs] for `X`."""
-        return self.network.predict(self.prepare(as_sequences(X, "X", finite=False), static))
+        return self.network.predict(self.prepare(as_sequences(X, "X", dtype=None, finite=False), static))
 
     def prepare(self, sequences: Sequences, static: Any = None) -> Sequences:
         """Return what the network sees of raw sequences; `static` in place of their own static features."""
@@ -148,7 +148,7 @@ class ClassifierModel(SequenceModel):
 
     def _probabilities(self, outputs: Array) -> Array:
         if self.multilabel:
-            return np.asarray(0.5 + 0.5 * np.tanh(0.5 * outputs), dtype=outputs.dtype)
+            return core.sigmoid(outputs)
         return core.softmax(outputs)
 
     def _finish(self, outputs: Array) -> Array:
@@ -191,7 +191,7 @@ class TaggerModel(SequenceModel):
         return self._by_sequence(X, static, self._probabilities)
 
     def _by_sequence(self, X: Any, static: Any, finish: Any) -> Any:
-        sequences = as_sequences(X, "X", finite=False)
+        sequences = as_sequences(X, "X", dtype=None, finite=False)
         rows = finish(self.network.predict(self.prepare(sequences, static)))
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return rows.reshape(*X.shape[:2], *rows.shape[1:])

@@ -23,8 +23,10 @@ FORMAT = 1
 
 _KEY = "lstmcore"
 _VECTORS = "embedding.weight"
-_RECURRENT = ("cell", "input_size", "hidden_size", "num_layers", "bias", "dropout", "bidirectional", "proj_size")
-_RECURRENT += ("recurrent_dropout", "zoneout")
+_RECURRENT = (
+    *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
+    *("dropout", "recurrent_dropout", "zoneout"),
+)
 _EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
@@ -84,7 +86,9 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
     try:
         module, name = _KINDS[config["kind"]]
         network = build_network(config["network"], tensors.get(_VECTORS), weight_dtype)
-        network.load_parameters({name: values for name, values in tensors.items() if name in network.parameters})
+        if _VECTORS not in network.parameters:
+            tensors.pop(_VECTORS, None)
+        network.load_parameters(tensors)
         model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged model file: {type(error).__name__}: {error}") from error

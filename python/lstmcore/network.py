@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._isa import core
-from lstmcore._parameters import Parameterized
+from lstmcore._parameters import Layer, Parameterized
 from lstmcore._passes import Job, Pass, Readout, make_pass
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
@@ -22,7 +22,7 @@ POOLINGS = ("last", *_OVER_TIME)
 _PREDICT_ROWS = 1 << 15  # of one inference batch: enough for the kernels and all threads, small enough for the caches
 
 
-class Dense(Parameterized):
+class Dense(Layer):
     """y = x Wᵀ + b, as ``torch.nn.Linear``.
 
     Parameters
@@ -65,19 +65,6 @@ class Dense(Parameterized):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Add into the gradients, given that of y [N, out_features]; return the gradient of x [N, in_features]."""
         return self._core.backward(dy, need_dx)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return sizes and parameters; gradients are not carried along."""
-        made = ("_core", "flat_gradients", "parameters", "gradients")
-        return {name: value for name, value in self.__dict__.items() if name not in made}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the layer anew, on vectors of its own."""
-        self.__dict__.update(state)
-        values = self.flat_parameters
-        self._build()
-        self.flat_parameters[...] = values
-        self.parameters_changed()
 
 
 class _Layers:

@@ -82,6 +82,11 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The rows [length, I] of sequence i, a view: scikit-learn's splitters take `Sequences` like a list."""
+        i = range(len(self))[i]
+        return self.values[self.starts[i] : self.starts[i] + self.lengths[i]]
+
     def __repr__(self) -> str:
         shortest, longest = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
         return f"Sequences(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
@@ -161,7 +166,7 @@ def _split(indices: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def as_sequences(
-    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = None, finite: bool = True
+    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = np.float32, finite: bool = True
 ) -> Sequences:
     """Read what users have as `Sequences`.
 
@@ -174,7 +179,7 @@ def as_sequences(
         What messages call it.
     n_features : int, optional
         The number of features that a fitted model needs.
-    dtype : dtype, optional
+    dtype : dtype or None
         float32 or float64. None: float32 stays as it is, anything else becomes float64.
     finite : bool, default=True
         Refuse NaN and infinity.

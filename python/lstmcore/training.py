@@ -51,6 +51,20 @@ class Trainer:
         Its `learning_rate` is set before each step.
     extra : dict
         Values for JSON that checkpoints carry for whoever owns the trainer.
+
+    Examples
+    --------
+    >>> import numpy as np, lstmcore
+    >>> from lstmcore.losses import Squared
+    >>> from lstmcore.network import Dense
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((200, 1), dtype=np.float32)
+    >>> windows = lstmcore.Sequences(x, np.arange(0, 190), np.full(190, 10))
+    >>> network = lstmcore.Network(lstmcore.GRU(1, 8, seed=0), "last", Dense(8, 1, seed=0))
+    >>> config = TrainingConfig(Squared(), max_epochs=20, schedule="one_cycle", learning_rate=0.02)
+    >>> history = Trainer(network, config, rng).fit(windows, x[9:199])  # to remember the last value
+    >>> history.loss_curve[-1] < 0.02 * history.loss_curve[0]
+    True
     """
 
     def __init__(self, network: Network, config: TrainingConfig, rng: np.random.Generator) -> None:

@@ -9,9 +9,13 @@
 //                          through U (cells that have such a path set kKeepsH), likewise row.dc for c.
 //                          Stage 0 of two: row.dmid is ∂/∂mid. It does not read row.h, and row.c is what forward wrote.
 // Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
-// weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin).
+// weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin). vector_name(j) is the
+// parameter that vector j is, or is a block of.
 // name_gates(visit) calls visit(name, stage, gate), in the order of torch.nn, for each gate that is an activation after
 // forward.
+// A cell with kNormalised > 0 has one stage in kPhases phases: before the pointwise part of each, some gates are
+// normalised over the units of a row, as kNorms says (layer_norm.hpp). forward<phase> and backward<phase> then stand
+// for forward<stage> and backward<stage>; backward leaves the gradients of γ ⊙ x̂ + β.
 #pragma once
 
 #include <type_traits>

@@ -8,7 +8,7 @@ namespace lstmcore {
 // Reset gate after the product: n = tanh(W x + b + r ⊙ (U h₋₁ + b′)), as cuDNN, PyTorch and Keras compute it. One
 // stage: q = U h₋₁ + b′ has sums of its own, so the x part feeds n r z and the h part r z q.
 struct GruResetAfter {
-  static constexpr int kStages = 1, kBlocks = 3, kVectors = 0;
+  static constexpr int kStages = 1, kBlocks = 3, kVectors = 0, kNormalised = 0;
   static constexpr bool kHasC = false, kKeepsH = true, kProjected = false;
   enum Gate { N, R, Z, Q };
   template <int>
@@ -56,7 +56,7 @@ struct GruResetAfter {
 // Reset gate before the product: n = tanh(W x + U (r ⊙ h₋₁) + b), as Cho et al. wrote it. Stage 0 gives r, z and
 // mid = r ⊙ h₋₁; stage 1 gives n.
 struct GruResetBefore {
-  static constexpr int kStages = 2, kBlocks = 3, kVectors = 0;
+  static constexpr int kStages = 2, kBlocks = 3, kVectors = 0, kNormalised = 0;
   static constexpr bool kHasC = false, kKeepsH = true, kProjected = false;
   enum Gate { R, Z };
   template <int Stage>

@@ -11,6 +11,7 @@ template <bool Peepholes, bool Coupled, bool Projected>
 struct Lstm {
   static constexpr int kStages = Projected ? 2 : 1;
   static constexpr bool kHasC = true, kKeepsH = false, kProjected = Projected;
+  static constexpr int kNormalised = 0;
 
   enum Gate { I, F, G = Coupled ? 1 : 2, O, kGates };  // a coupled cell has no gate of its own for F
   static constexpr int kBlocks = kGates;

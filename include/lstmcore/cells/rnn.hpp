@@ -8,7 +8,7 @@ namespace lstmcore {
 // h = φ(W x + b + U h₋₁ + b′); residual: h = h₋₁ + φ(…). φ: Tanh, Relu or HardTanh of activation.hpp.
 template <class Phi, bool Residual>
 struct Rnn {
-  static constexpr int kStages = 1, kBlocks = 1, kVectors = 0;
+  static constexpr int kStages = 1, kBlocks = 1, kVectors = 0, kNormalised = 0;
   static constexpr bool kHasC = false, kKeepsH = Residual, kProjected = false;
   template <int>
   using Layout = Gates<1, 1, 0>;

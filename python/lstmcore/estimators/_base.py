@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -221,7 +221,7 @@ class SequenceEstimator(RNNEstimator):
 
     def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
         """Read sequences with their static features; whether values are finite is for `Inputs` to say."""
-        sequences = as_sequences(X, name, finite=False)
+        sequences = as_sequences(X, name, dtype=None, finite=False)
         if static is None:
             return sequences
         label = name.replace("X", "static")
@@ -376,6 +376,8 @@ class SequenceEstimator(RNNEstimator):
     ) -> None:
         trainer = self._trainer
         trainer.config = self._training_config(self._loss())
+        if max_epochs is not None:  # one more epoch of a training whose end nobody knows: no schedule
+            trainer.config = replace(trainer.config, schedule="constant", warmup_epochs=0)
         trainer.config.score = self._score if validation is not None else None
         trainer.learning_rate = float(self.learning_rate)
         try:
@@ -421,7 +423,7 @@ def check_length(y: Any, sequences: Sequences, name: str, estimator: Any) -> Non
     """Raise ValueError unless there is a target for each sequence."""
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires {name} to be passed, but the target {name} is None")
-    shape = np.shape(y)
+    shape = np.asarray(y).shape
     if not shape or shape[0] != len(sequences):
         found = f"has {shape[0]}" if shape else f"is {y!r}"
         raise ValueError(

@@ -165,12 +165,13 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
 
     def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
         check_length(y, sequences, name, self)
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        shape = np.asarray(y).shape
+        if len(shape) == 2 and shape[1] > 1:
             check_classification_targets(y)
             if type_of_target(y) != "multilabel-indicator":
                 raise ValueError(
                     f"{name} must hold one label for each sequence, or be an indicator matrix of zeros and ones; "
-                    f"got shape {np.shape(y)}. For several labels with several values each: "
+                    f"got shape {shape}. For several labels with several values each: "
                     f"sklearn.multioutput.MultiOutputClassifier"
                 )
             return np.asarray(y)

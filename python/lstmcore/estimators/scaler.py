@@ -15,7 +15,7 @@ from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.estimators._base import _columns
 from lstmcore.frames import float_type
-from lstmcore.sequences import Sequences, _read
+from lstmcore.sequences import Sequences, as_sequences
 
 
 class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -141,7 +141,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, reset: bool) -> Sequences:
         """Check X; in ``fit`` (`reset`) note its features, later compare them."""
         validate_data(self, X, reset=reset, skip_check_array=True, ensure_2d=False)  # names alone
-        sequences = X if isinstance(X, Sequences) else _read(X, "X", _dtype(X))
+        sequences = X if isinstance(X, Sequences) else as_sequences(X, dtype=_dtype(X), finite=False)
         columns = _columns(X)
         if reset:
             self._n_timesteps = columns
