@@ -18,13 +18,14 @@ from lstmcore._threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from lstmcore import callbacks, schedules
     from lstmcore._versions import show_versions
+    from lstmcore.calendar import calendar_features
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
-    from lstmcore.frames import sequences_from_channels, sequences_from_frame
+    from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -51,6 +52,7 @@ __all__ = [
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
+    "calendar_features",
     "callbacks",
     "cells",
     "get_cmake_dir",
@@ -60,6 +62,7 @@ __all__ = [
     "schedules",
     "sequences_from_channels",
     "sequences_from_frame",
+    "series_from_frame",
     "set_num_threads",
     "show_versions",
 ]
@@ -83,9 +86,11 @@ _HOME = {
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
+    "calendar_features": "calendar",
     "load": "model_file",
     "sequences_from_channels": "frames",
     "sequences_from_frame": "frames",
+    "series_from_frame": "frames",
     "show_versions": "_versions",
 }
 _MODULES = ("callbacks", "schedules")

@@ -18,55 +18,103 @@ _LARGEST_MEASURED = 1e150  # a larger change has no square
 _LARGEST_CHANGE = 10.0  # units; a jump beyond that tells the network nothing more
 
 
+class Scale(NamedTuple):
+    """Where a series lies and how far it moves, by target: [n], or [S, n] of several series.
+
+    Attributes
+    ----------
+    centre : ndarray
+        Its mean; not used with differences.
+    size : ndarray
+        Its standard deviation, or the root mean square of its changes.
+    """
+
+    centre: Array
+    size: Array
+
+
 class FrameState(NamedTuple):
     """What a `Frame` carries from one observation of S streams to the next.
 
     Attributes
     ----------
-    last : ndarray [S, n]
-        The latest observation, NaN before the first.
+    last : ndarray [S, period, n]
+        The latest observations, NaN before the first.
     mean_square : ndarray [S, n]
-        Running mean of the squared changes, in units of the training data's.
+        Running mean of the squared changes, in units of `size`.
+    centre, size : ndarray [S, n]
+        Scale of each stream's series; NaN where it is not known yet.
     """
 
     last: Array
     mean_square: Array
+    centre: Array
+    size: Array
+
+
+class Seen(NamedTuple):
+    """What `Frame.advance` makes of T observations of S streams.
+
+    Attributes
+    ----------
+    values : ndarray [T, S, n_seen]
+        What the network sees of them; n_seen is n, or 2 n with seasonal differences.
+    base : ndarray [T, S, horizon, n]
+    unit : ndarray [T, S, n]
+        Forecasts made at step t are ``base[t] + unit[t] * answer``.
+    """
+
+    values: Array
+    base: Array
+    unit: Array
 
 
 @dataclass(frozen=True)
 class Frame:
     """Where forecasts are measured from, and in which unit.
 
-    Level: from zero, in units of one. Difference: from the latest observation; the network sees first differences and
-    forecasts changes y[t + k] − y[t]. Difference with a half-life: the same, in units of the recent size of a change,
-    the root of an exponentially weighted mean of squares (RiskMetrics 1996), so that calm and turbulent times look
-    alike to the network.
+    Level (period 0): from the mean of the series, in units of its standard deviation. Difference: from what the
+    (seasonal) naive forecast says, the latest observation a whole number of periods before; the network sees
+    y[t] − y[t − period], of a season y[t] − y[t − 1] too, and the unit is the root mean square of the former. With a
+    half-life the unit follows its recent size, the root of an exponentially weighted mean of squares (RiskMetrics
+    1996), so that calm and turbulent times look alike to the network.
 
     Parameters
     ----------
-    difference : bool
+    period : int
+        0 for levels, 1 for first differences, the length of the season for seasonal ones.
     halflife : float or None
-        Steps after which a squared change counts half. None: the unit is one.
-    change : ndarray [n]
-        Root mean square of the training data's changes: what the running mean starts from.
+        Steps after which a squared change counts half. None: the unit stays.
+    scale : Scale of [n] or None
+        Of the series. None: each series has its own.
     """
 
-    difference: bool
+    period: int
     halflife: float | None
-    change: Array
+    scale: Scale | None = None
 
-    @classmethod
-    def fit(cls, y: Array, difference: bool, halflife: float | None) -> Frame:
-        """Measure the changes of `y` [T, n]."""
-        change = np.sqrt(np.mean(np.diff(y, axis=0) ** 2, axis=0))
-        return cls(difference, halflife, np.where(change > 0, change, 1.0))
+    def n_seen(self, n_targets: int) -> int:
+        """Columns that the network sees of the targets."""
+        return n_targets * (2 if self.period > 1 else 1)
 
-    def start(self, n_streams: int) -> FrameState:
-        """Return the state of streams that have not been observed."""
-        shape = (n_streams, len(self.change))
-        return FrameState(np.full(shape, np.nan), np.ones(shape))
+    def measure(self, y: Array, name: str = "y") -> Scale:
+        """Measure where `y` [T, n] lies and how far it moves."""
+        if len(y) < self.period + 2:
+            raise ValueError(f"{name} must have at least {self.period + 2} rows to take its scale from, got {len(y)}")
+        if not self.period:
+            levels = Standardizer.fit(y)
+            return Scale(levels.mean, levels.scale)
+        size = np.sqrt(np.mean((y[self.period :] - y[: -self.period]) ** 2, axis=0))
+        return Scale(np.zeros(y.shape[1]), np.where(size > 0, size, 1.0))
 
-    def advance(self, y: Array, state: FrameState, hold: bool = False) -> tuple[Array, Array, Array, FrameState]:
+    def start(self, n_streams: int, n_targets: int, scale: Scale | None = None) -> FrameState:
+        """Return the state of streams that have not been observed; without a known `scale` it is to be filled in."""
+        unknown = np.full(n_targets, np.nan)
+        shape = (n_streams, n_targets)
+        centre, size = (np.broadcast_to(a, shape).copy() for a in scale or self.scale or (unknown, unknown))
+        return FrameState(np.full((n_streams, self.period, n_targets), np.nan), np.ones(shape), centre, size)
+
+    def advance(self, y: Array, state: FrameState, horizon: int, hold: bool = False) -> tuple[Seen, FrameState]:
         """Take in observations.
 
         Parameters
@@ -75,33 +123,49 @@ class Frame:
             The next T steps of S streams.
         state : FrameState
             As `start` or the last call returned it.
+        horizon : int
         hold : bool
             Leave the unit as it is: forecasts that are fed back are calmer than what will be observed.
 
         Returns
         -------
-        seen, base, unit : ndarray [T, S, n]
-            What the network sees of y; forecasts made at step t are ``base[t] + unit[t] * answer``.
-        state : FrameState
+        Seen, FrameState
         """
-        latest = y[-1].copy()
-        if not self.difference:
-            return y, np.zeros_like(y), np.ones_like(y), FrameState(latest, state.mean_square)
-        last = np.where(np.isnan(state.last), y[0], state.last)  # the first change is zero
-        change = y - np.concatenate([last[None], y[:-1]])
-        if self.halflife is None:
-            return change, y, np.ones_like(y), FrameState(latest, state.mean_square)
-        change = change / self.change
-        start = state.mean_square[None]
-        if np.abs(change).max() > _LARGEST_MEASURED:
+        n_steps, n_streams, n = y.shape
+        if not self.period:
+            base = np.broadcast_to(state.centre[:, None], (n_steps, n_streams, horizon, n))
+            return Seen((y - state.centre) / state.size, base, np.broadcast_to(state.size, y.shape)), state
+        before = np.where(np.isnan(state.last), y[0][:, None], state.last)  # the first changes are from the first value
+        known = np.concatenate([before.swapaxes(0, 1), y])
+        change = (y - known[:n_steps]) / state.size
+        size, mean_square = self._follow(change, state.mean_square[None], hold)
+        if self.period > 1:
+            change = np.concatenate([change, (y - known[self.period - 1 : -1]) / state.size], axis=-1)
+            size = np.concatenate([size, size], axis=-1)
+        values = change if self.halflife is None else np.clip(change / size, -_LARGEST_CHANGE, _LARGEST_CHANGE)
+        ahead = np.arange(1, horizon + 1)
+        rows = np.arange(n_steps)[:, None] + ahead + self.period * (1 - -(-ahead // self.period))
+        state = state._replace(last=known[-self.period :].swapaxes(0, 1).copy(), mean_square=mean_square[-1].copy())
+        return Seen(values, known[rows].swapaxes(1, 2), self._size(mean_square) * state.size), state
+
+    def unit(self, state: FrameState) -> Array:
+        """Return the unit [S, n] of forecasts made at the latest observation."""
+        return self._size(state.mean_square) * state.size
+
+    def _follow(self, change: Array, start: Array, hold: bool) -> tuple[Array, Array]:
+        """Recent size before each change [T, S, n], and the mean squares [T, S, n] after it."""
+        if self.halflife is not None and np.abs(change).max() > _LARGEST_MEASURED:
             raise ValueError(
                 f"y changes by {np.abs(change).max():.3g} times the size of a change in training: too large"
             )
-        mean_square = np.broadcast_to(start, y.shape) if hold else self._running_mean(change**2, start)
-        size = np.maximum(np.sqrt(np.concatenate([start, mean_square])), _SMALLEST_UNIT)
-        # The unit before the change: a large change stands out, and does not enlarge its own unit.
-        seen = np.minimum(np.maximum(change / size[:-1], -_LARGEST_CHANGE), _LARGEST_CHANGE)
-        return seen, y, size[1:] * self.change, FrameState(latest, mean_square[-1].copy())
+        still = hold or self.halflife is None
+        mean_square = np.broadcast_to(start, change.shape) if still else self._running_mean(change**2, start)
+        # The size before the change: a large change stands out, and does not enlarge its own unit.
+        return self._size(np.concatenate([start, mean_square[:-1]])), mean_square
+
+    @staticmethod
+    def _size(mean_square: Array) -> Array:
+        return np.maximum(np.sqrt(mean_square), _SMALLEST_UNIT)
 
     def _running_mean(self, values: Array, start: Array) -> Array:
         """Exponentially weighted mean over the steps of non-negative values [T, S, n], from `start` [1, S, n]."""
@@ -123,12 +187,43 @@ class Frame:
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict for JSON."""
-        return {"difference": self.difference, "halflife": self.halflife, "change": self.change.tolist()}
+        scale = None if self.scale is None else [each.tolist() for each in self.scale]
+        return {"period": self.period, "halflife": self.halflife, "scale": scale}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Frame:
         """Read what `to_config` wrote."""
-        return cls(config["difference"], config["halflife"], np.array(config["change"], dtype=np.float64))
+        scale = config["scale"]
+        return cls(
+            config["period"],
+            config["halflife"],
+            None if scale is None else Scale(*(np.array(each, dtype=np.float64) for each in scale)),
+        )
+
+
+class Lesson(NamedTuple):
+    """What one series teaches: R origins whose forecasts have outcomes, and before which a whole period is known.
+
+    Attributes
+    ----------
+    rows : ndarray [R, I]
+        What the network sees, not standardized.
+    answers : ndarray [R, horizon * n]
+        What it should answer, in the frame's units, not standardized.
+    """
+
+    rows: Array
+    answers: Array
+
+    @classmethod
+    def of(cls, y: Array, covariates: Array | None, frame: Frame, horizon: int, scale: Scale | None = None) -> Lesson:
+        """Make it of `y` [T, n] of this scale and covariates [at least T − horizon, 1, m]."""
+        start, stop = max(frame.period - 1, 0), len(y) - horizon
+        seen, _ = frame.advance(y[:, None], frame.start(1, y.shape[1], scale), horizon)
+        future = np.lib.stride_tricks.sliding_window_view(y[1:], horizon, axis=0).transpose(0, 2, 1)
+        answers = (future - seen.base[:stop, 0]) / seen.unit[:stop]
+        rows = _joined(seen.values[start:stop], None if covariates is None else covariates[start:stop])
+        return cls(rows[:, 0], answers[start:].reshape(stop - start, -1))
 
 
 @dataclass(frozen=True)
@@ -138,8 +233,8 @@ class SeriesScaling:
     Parameters
     ----------
     frame : Frame
-    inputs : Standardizer [n_targets + n_exog]
-        Of what the frame shows of the targets, then of the exogenous columns.
+    inputs : Standardizer [n_inputs]
+        Of what the frame shows of the targets, then of the covariates.
     outputs : Standardizer [horizon * n_targets]
         Of what the network is to answer; column ``k * n_targets + j`` is target j, k + 1 steps ahead.
     """
@@ -149,38 +244,29 @@ class SeriesScaling:
     outputs: Standardizer
 
     @classmethod
-    def fit(cls, y: Array, X: Array | None, horizon: int, frame: Frame) -> SeriesScaling:
-        """Take means and standard deviations from the training data, `y` [T, n_targets] and `X` [T, n_exog]."""
-        seen, _, _, _ = frame.advance(y[:, None], frame.start(1))
-        rows = seen[:, 0] if X is None else np.concatenate([seen[:, 0], X], axis=1)
-        return cls(frame, Standardizer.fit(rows), Standardizer.fit(_answers(frame, y, horizon)))
+    def fit(cls, lessons: list[Lesson], frame: Frame) -> SeriesScaling:
+        """Take means and standard deviations from the training data."""
+        rows, answers = (np.concatenate(parts) for parts in zip(*lessons, strict=True))
+        return cls(frame, Standardizer.fit(rows), Standardizer.fit(answers))
 
-    def targets(self, y: Array, horizon: int) -> Array:
-        """What the network should answer at each step of `y` [T, n]: [T − horizon, horizon * n], standardized."""
-        return self.outputs.apply(_answers(self.frame, y, horizon))
-
-    def rows(self, seen: Array, X: Array | None) -> Array:
-        """Join and standardize what the network sees: [T, S, n_targets] and [T, S, n_exog] to [T * S, I]."""
-        rows = seen if X is None else np.concatenate([seen, X], axis=-1)
+    def rows(self, values: Array, covariates: Array | None) -> Array:
+        """Join and standardize what the network sees: [T, S, n_targets] and [T, S, m] to [T * S, n_inputs]."""
+        rows = _joined(values, covariates)
         return self.inputs.apply(rows.reshape(-1, rows.shape[-1]))
 
-    def forecasts(self, outputs: Array, base: Array, unit: Array, horizon: int) -> Array:
+    def forecasts(self, outputs: Array, seen: Seen) -> Array:
         """Give the network's outputs [T * S, horizon * n * Q] their units back: [T, S, horizon, n, Q].
 
         Quantiles are put in ascending order.
         """
-        n_steps, n_streams, n = base.shape
-        answers = outputs.astype(np.float64).reshape(n_steps, n_streams, horizon, n, -1)
+        _, _, horizon, n = seen.base.shape
+        answers = outputs.astype(np.float64).reshape(*seen.base.shape, -1)
         answers = answers * self.outputs.scale.reshape(horizon, n, 1) + self.outputs.mean.reshape(horizon, n, 1)
-        return np.sort(base[:, :, None, :, None] + unit[:, :, None, :, None] * answers, axis=-1)
+        return np.sort(seen.base[..., None] + seen.unit[:, :, None, :, None] * answers, axis=-1)
 
 
-def _answers(frame: Frame, y: Array, horizon: int) -> Array:
-    """What is to be forecast from each origin, in the frame's units: [T − horizon, horizon * n]."""
-    n_origins = len(y) - horizon
-    _, base, unit, _ = frame.advance(y[:, None], frame.start(1))
-    future = np.lib.stride_tricks.sliding_window_view(y[1:], horizon, axis=0).transpose(0, 2, 1)
-    return ((future - base[:n_origins]) / unit[:n_origins]).reshape(n_origins, -1)
+def _joined(values: Array, covariates: Array | None) -> Array:
+    return values if covariates is None else np.concatenate([values, covariates], axis=-1)
 
 
 def as_series(value: Any, name: str, n_columns: int | None = None, n_rows: int | None = None) -> Array:

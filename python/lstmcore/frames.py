@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._time_index import is_pandas
 from lstmcore._validation import Array
 from lstmcore.sequences import Sequences, as_sequences
 
@@ -261,3 +262,82 @@ def _shown(value: Any) -> str:
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return str(value)
     return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+class SeriesFrames(NamedTuple):
+    """What `series_from_frame` returns: dicts of id to pandas objects with a time index, as `RNNForecaster` takes them.
+
+    Attributes
+    ----------
+    y : dict of Series or DataFrame
+        The targets.
+    X : dict of DataFrame, or None
+        Columns known up to the same time as y.
+    known : dict of DataFrame, or None
+        Columns known ahead; they reach as far as the table has rows, beyond the end of y.
+    """
+
+    y: dict[Any, Any]
+    X: dict[Any, Any] | None
+    known: dict[Any, Any] | None
+
+
+def series_from_frame(
+    frame: Any, *, id: str, time: str, target: Any, X: list[str] | None = None, known: list[str] | None = None
+) -> SeriesFrames:
+    """Read a long pandas table, a row for each series and time, as series to forecast.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    id, time : str
+        Columns: which series, and when (datetimes or periods). Times need not be in order, but each series must have
+        each time once.
+    target : str or list of str
+        Columns to forecast. Rows after the last with a target are the future, of which only `known` is used.
+    X, known : list of str, optional
+        Exogenous columns that are known up to the same time as y, and those that are known ahead.
+
+    Returns
+    -------
+    SeriesFrames
+        In order of first appearance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `frame` is no pandas table, lacks a column, has a time twice in a series, or a series has no target.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from lstmcore import series_from_frame
+    >>> days = pd.date_range("2024-01-01", periods=3)
+    >>> table = pd.DataFrame({"shop": ["a"] * 3 + ["b"] * 3, "day": [*days, *days], "sales": [3, 4, 5, 7, 8, 9]})
+    >>> series_from_frame(table, id="shop", time="day", target="sales").y["b"].tolist()
+    [7, 8, 9]
+    """
+    if not is_pandas(frame) or np.ndim(frame) != 2:
+        raise TypeError(f"frame must be a pandas DataFrame, got {type(frame).__name__}")
+    targets = [target] if isinstance(target, str) else list(target)
+    wanted = {"id": [id], "time": [time], "target": targets, "X": X or [], "known": known or []}
+    for name, columns in wanted.items():
+        for column in columns:
+            if column not in frame.columns:
+                raise ValueError(f"{name} must name columns of frame, got {column!r}; it has {list(frame.columns)}")
+    read = SeriesFrames({}, {} if X else None, {} if known else None)
+    for key, part in frame.groupby(id, sort=False):
+        rows = part.set_index(time).sort_index()
+        if rows.index.has_duplicates:
+            twice = rows.index[rows.index.duplicated()][0]
+            raise ValueError(f"time must be different in each row of {key!r}, got {twice} twice")
+        observed = np.flatnonzero(rows[targets].notna().any(axis=1).to_numpy())
+        if not observed.size:
+            raise ValueError(f"target must have a value in each series, {key!r} has none")
+        end = observed[-1] + 1
+        read.y[key] = rows[target].iloc[:end]
+        if read.X is not None:
+            read.X[key] = rows[X].iloc[:end]
+        if read.known is not None:
+            read.known[key] = rows[known]
+    return read

@@ -1,0 +1,227 @@
+"""Live series of a forecaster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcore import _validation as check
+from lstmcore._series import Scale, as_series
+from lstmcore._validation import Array
+
+if TYPE_CHECKING:
+    from lstmcore.forecasting import ForecasterModel
+
+
+class ForecasterSession:
+    """Live series of a forecaster, observed one step at a time.
+
+    Forecasts have the same bits as `ForecasterModel.forecasts` of the whole series.
+
+    Parameters
+    ----------
+    model : ForecasterModel
+    n_streams : int
+        Series that advance together, S.
+
+    Attributes
+    ----------
+    n_steps : ndarray [n_streams] of int64
+        Observations of each stream since it was reset.
+    """
+
+    n_steps: Array
+
+    def __init__(self, model: ForecasterModel, n_streams: int = 1) -> None:
+        self.model, self.n_streams = model, check.integer(n_streams, "n_streams")
+        layout = model.layout
+        self._latest = np.zeros((self.n_streams, layout.horizon, layout.n_targets, len(layout.quantiles or (0.5,))))
+        self._stream, self.n_steps = model.start(self.n_streams), np.zeros(self.n_streams, np.int64)
+
+    def reset(self, streams: Any = None) -> None:
+        """Start streams anew: those of an index, slice or mask; default: all."""
+        chosen = np.atleast_1d(np.arange(self.n_streams)[slice(None) if streams is None else streams])
+        self.n_steps[chosen] = 0
+        self._stream.put(chosen, self.model.start(len(chosen)))
+
+    def copy(self) -> ForecasterSession:
+        """Return a session that goes on from here on its own."""
+        new = ForecasterSession(self.model, self.n_streams)
+        new._stream, new._latest, new.n_steps = self._stream.copy(), self._latest, self.n_steps.copy()
+        return new
+
+    def measure(self, scales: Sequence[Scale]) -> None:
+        """Set the scale of each stream's series, instead of taking it from the first rows of `advance`."""
+        for i, scale in enumerate(scales):
+            self._stream.put([i], self.model.start(1, scale))
+
+    def step(self, y: Any, X: Any = None, known: Any = None) -> Array:
+        """Take one observation of each series and forecast.
+
+        Parameters
+        ----------
+        y : array_like [n_streams] or [n_streams, n_targets]
+            What was observed now; a number or [n_targets] will do for a single stream.
+        X : array_like [n_streams, n_exog], optional
+            Exogenous columns, if the model was fitted with them.
+        known : array_like [n_streams, horizon, n_ahead] or [horizon, n_ahead], optional
+            What is known of the steps to come, of each stream or of all, if the model was fitted with such columns.
+
+        Returns
+        -------
+        ndarray [n_streams, horizon], [n_streams, horizon, n_targets], with a last axis of quantiles if there are any
+        """
+        layout = self.model.layout
+        if self.n_streams == 1:
+            y, X = np.reshape(y, (1, -1)), None if X is None else np.reshape(X, (1, -1))
+        now = as_series(y, "y", layout.n_targets)
+        if len(now) != self.n_streams:
+            raise ValueError(f"y must have {self.n_streams} row(s), one a stream, got shape {np.shape(y)}")
+        exog = layout.exog(X, "X", self.n_streams)
+        covariates = layout.covariates(None if exog is None else exog[None], self._windows(known))
+        if np.isnan(self._stream.frame.size).any():
+            raise ValueError(
+                "y must come through advance first: this model takes the scale of each series from its first rows"
+            )
+        forecasts, _, self._stream = self.model.run(self._stream, now[None], covariates)
+        self._latest = forecasts[0]
+        self.n_steps += 1
+        return layout.squeeze(self._latest)
+
+    def advance(self, y: Any, X: Any = None, known: Any = None) -> Any:
+        """Take many observations of one series, or of each, in one pass.
+
+        Parameters
+        ----------
+        y : array_like [T] or [T, n_targets], or a list of n_streams of them
+            The next T steps. A list may hold different T.
+        X : array_like [T, n_exog], or a list, optional
+        known : array_like [T + horizon, n_ahead], or a list, optional
+            What is known ahead, from the first row of y on.
+
+        Returns
+        -------
+        ndarray [T, 1, horizon], [T, 1, horizon, n_targets], with a last axis of quantiles if there are any
+            Of a list: a list of n_streams arrays [T, horizon] …
+        """
+        layout = self.model.layout
+        if self.n_streams > 1 or _is_list(y):
+            if not _is_list(y) or len(y) != self.n_streams:
+                raise ValueError(f"y must be a list of n_streams={self.n_streams} series, got {_length(y)}")
+            exog, ahead = (_split(value, name, self.n_streams) for value, name in ((X, "X"), (known, "known")))
+            names = [f"[{i}]" for i in range(self.n_streams)]
+        else:
+            y, exog, ahead, names = [y], [X], [known], [""]
+        parts = []
+        why = f"(as y has, and horizon={layout.horizon} more)"
+        for i, name in enumerate(names):
+            series = as_series(y[i], f"y{name}", layout.n_targets)
+            columns = layout.exog(exog[i], f"X{name}", len(series))
+            rows = layout.ahead(ahead[i], f"known{name}", len(series) + layout.horizon, why)
+            parts.append((i, series, columns, rows))
+        forecasts = [layout.squeeze(each) for each in self.take(parts)]
+        return [each[:, 0] for each in forecasts] if names != [""] else forecasts[0]
+
+    def take(self, parts: Sequence[tuple[int, Array, Array | None, Array | None]]) -> list[Array]:
+        """Take in checked observations of some streams: (stream, y, X, ahead) each; all of them or, on error, none.
+
+        Returns forecasts [T, 1, horizon, n_targets, Q] of each.
+        """
+        done = []
+        for i, y, X, ahead in parts:
+            stream = self._stream.take(i)
+            if np.isnan(stream.frame.size).any():
+                stream = self.model.measured(y)
+            windows = self.model.layout.windows(
+                None if ahead is None else ahead[: len(y) + self.model.layout.horizon, None]
+            )
+            covariates = self.model.layout.covariates(None if X is None else X[:, None], windows)
+            done.append(self.model.run(stream, y[:, None], covariates))
+        self._latest = self._latest.copy()
+        for (i, y, _, _), (forecasts, _, stream) in zip(parts, done, strict=True):
+            self._stream.put([i], stream)
+            self._latest[i] = forecasts[-1, 0]
+            self.n_steps[i] += len(y)
+        return [forecasts for forecasts, _, _ in done]
+
+    def forecast(self, steps: int | None = None, X_future: Any = None, known_future: Any = None) -> Array:
+        """Forecast from the latest observation; parameters as in `ForecasterModel.predict`.
+
+        Parameters
+        ----------
+        known_future : array_like [rows, n_ahead], optional
+            What is known of the steps to come, from the row after the latest observation on: needed beyond the horizon.
+
+        Returns
+        -------
+        ndarray [n_streams, steps], [n_streams, steps, n_targets], with a last axis of quantiles if there are any
+        """
+        return self.model.layout.squeeze(self._forecast(steps, X_future, known_future))
+
+    def interval(
+        self, steps: int | None = None, X_future: Any = None, known_future: Any = None, *, coverage: float = 0.9
+    ) -> Array:
+        """Ends of intervals of the forecasts; parameters as in `forecast` and `ForecasterModel.predict_interval`.
+
+        Returns
+        -------
+        ndarray [n_streams, steps, 2] or [n_streams, steps, n_targets, 2]
+        """
+        forecasts = self._forecast(steps, X_future, known_future)
+        ends = self.model.interval(forecasts, self.model.scaling.frame.unit(self._stream.frame), coverage)
+        return self.model.layout.squeeze_targets(ends, -2)
+
+    @property
+    def states(self) -> Sequence[Array]:
+        """One array [num_layers, n_streams, width] of each of the cell's states, such as h and c."""
+        return self._stream.states
+
+    def _forecast(self, steps: int | None, X_future: Any, known_future: Any) -> Array:
+        layout = self.model.layout
+        steps = layout.steps if steps is None else check.integer(steps, "steps")
+        exog = self._each(X_future, lambda X: layout.exog_future(X, "X_future", steps))
+        ahead = self._each(known_future, lambda known: layout.ahead_future(known, "known_future", steps))
+        if not self.n_steps.all():
+            raise ValueError(f"forecast needs an observation of every stream first, n_steps is {self.n_steps.tolist()}")
+        if steps > layout.horizon:
+            return self.model.extend(self._stream, self._latest, steps, exog, ahead)
+        return self._latest[:, :steps]
+
+    def _each(self, values: Any, read: Callable[[Any], Array | None]) -> Array | None:
+        """Read columns of the steps to come, those of each stream or one for all: [rows, S, columns]."""
+        each = values if _is_list(values) and len(values) == self.n_streams else [values] * self.n_streams
+        columns = [rows for one in each if (rows := read(one)) is not None]
+        return np.stack(columns, axis=1) if columns else None
+
+    def _windows(self, known: Any) -> Array | None:
+        """Check the rows to come at one step: [1, S, horizon, n_ahead]."""
+        layout = self.model.layout
+        if layout.n_ahead == 0 or known is None:
+            return layout.ahead(known, "known", layout.horizon, "to come")
+        array = check.numeric(known, "known")
+        if array.ndim != 3:
+            array = np.broadcast_to(array, (self.n_streams, *array.shape))
+        rows = check.exact_shape(
+            array, "known", (self.n_streams, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
+        ).astype(np.float64)
+        check.finite(rows, "known")
+        return rows[None]
+
+
+def _is_list(y: Any) -> bool:
+    return isinstance(y, (list, tuple)) and all(isinstance(each, np.ndarray) and each.ndim for each in y)
+
+
+def _length(y: Any) -> str:
+    return f"a list of {len(y)}" if _is_list(y) else type(y).__name__
+
+
+def _split(values: Any, name: str, n: int) -> Any:
+    """One value for each stream."""
+    if values is None:
+        return [None] * n
+    if not isinstance(values, (list, tuple)) or len(values) != n:
+        raise ValueError(f"{name} must be a list of {n} arrays, one for each series of y, got {type(values).__name__}")
+    return values
