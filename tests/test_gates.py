@@ -9,6 +9,7 @@ from cases import CELLS, Case, as_state, in_double, same_bits
 from reference import sigmoid, split
 
 import lstmcore
+from lstmcore._isa import core
 
 Arrays = dict[str, np.ndarray]
 
@@ -18,6 +19,8 @@ def lstm_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) ->
     zero = np.zeros(c.shape[1])
     p_i, p_f, p_o = (w.get(f"weight_c{gate}", zero) for gate in "ifo")
     sums = reference.inputs_and_recurrence(w, x, h)
+    if cell == "lstm_layernorm":
+        sums = sum(normalised_sums(w, x, h, [4 * c.shape[1]]))
     if "coupled" in cell:
         a_i, a_g, a_o = split(sums, 3)
         f = {}
@@ -27,8 +30,20 @@ def lstm_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) ->
     return {"i": sigmoid(a_i + p_i * c), **f, "g": np.tanh(a_g), "o": sigmoid(a_o + p_o * new[1])}
 
 
+def normalised_sums(w: Arrays, x: np.ndarray, h: np.ndarray, groups: list[int]) -> list[np.ndarray]:
+    """What a normalised cell sees of x and of h: groups of gates with mean 0 and variance 1, scaled and shifted."""
+    return [
+        w[f"weight_ln_{side}"] * reference.normalised(a @ w[f"weight_{side}"].T, groups) + w[f"bias_{side}"]
+        for side, a in (("ih", x), ("hh", h))
+    ]
+
+
 def gru_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> Arrays:
     (h,) = state
+    if cell == "gru_layernorm":
+        x_sums, h_sums = (split(a, 3) for a in normalised_sums(w, x, h, [2 * h.shape[1], h.shape[1]]))
+        r = sigmoid(x_sums[0] + h_sums[0])
+        return {"r": r, "z": sigmoid(x_sums[1] + h_sums[1]), "n": np.tanh(x_sums[2] + r * h_sums[2])}
     u_r, u_z, u_n = np.split(w["weight_hh"], 3)
     b_r, b_z, b_n = split(w["bias_hh"], 3)
     x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
@@ -72,12 +87,17 @@ def expected_gates(case: Case, parameters: Arrays) -> Arrays:
 
 
 STACK = {"num_layers": 2, "bidirectional": True}
+PROJECTED = [info["name"] for info in core.cells() if info["projection"]]
 
 
 @pytest.mark.parametrize(
     "case",
     [case for cell in CELLS for case in (Case(cell, 3, 5), Case(cell, 4, 19, 7, 6, ragged=True, **STACK))]
-    + [Case(cell, 3, 21, 6, 3, proj_size=9, ragged=True, **STACK) for cell in CELLS if cell.startswith("lstm")],
+    + [
+        Case(cell, 3, 21, 6, 3, proj_size=9, ragged=True, **STACK)
+        for cell in CELLS
+        if cell.startswith("lstm") and cell != "lstm_layernorm"
+    ],
     ids=str,
 )
 def test_gates_are_those_of_the_equations(case: Case) -> None:

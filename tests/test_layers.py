@@ -364,7 +364,9 @@ def test_layer_normalisation_does_not_see_the_scale_of_weights_and_inputs(cell: 
     layer.load_parameters({**layer.parameters, **weights})
     assert error(layer(1000.0 * x)[0][:1], y[:1]) < 1e-3  # but for the epsilon under the root
     before = layer(1000.0 * x)[0]
-    layer.load_parameters({name: value * (10 if "weight_hh" in name else 1) for name, value in layer.parameters.items()})
+    layer.load_parameters(
+        {name: value * (10 if "weight_hh" in name else 1) for name, value in layer.parameters.items()}
+    )
     assert error(layer(1e6 * x)[0], before) < 1e-3
 
 

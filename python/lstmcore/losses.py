@@ -91,7 +91,7 @@ class Squared(Loss):
 
 
 class Absolute(Loss):
-    """Absolute error |output − target|: the model learns the median."""
+    """Absolute error ``|output − target|``: the model learns the median."""
 
     name = "absolute"
 
@@ -100,7 +100,7 @@ class Absolute(Loss):
 
 
 class Huber(Loss):
-    """Huber (1964): ½e² where |e| ≤ delta, delta·(|e| − ½delta) beyond, as in ``torch.nn.HuberLoss``."""
+    """Huber (1964): ``½e²`` where ``|e| ≤ delta``, ``delta·(|e| − ½delta)`` beyond, as in ``torch.nn.HuberLoss``."""
 
     name = "huber"
 

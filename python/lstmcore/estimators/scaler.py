@@ -39,7 +39,7 @@ class SequenceScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         What is divided by: 1 without `with_std`.
     n_features_in_ : int
         Features of a step; for a 2-D X, its columns, which are time steps.
-    feature_names_in_ : ndarray [n_features_in_] of str
+    feature_names_in_ : ndarray of str
         If X was a data frame with names.
 
     Notes

@@ -1,0 +1,184 @@
+"""Accuracy on real data: ours and PyTorch with one recipe, a naive and a linear rival, what is published, our goal.
+
+    python bench/accuracy.py [--task NAME ...] [--seeds 5] [--threads 2] [--no-torch] [--json PATH]
+    python bench/accuracy.py --task bike --validate --set max_epochs=20    # how recipes were chosen
+
+Ours and PyTorch train in turns, seed by seed, and see the same arrays; ours standardizes them itself within its time.
+"sooner" is how many times sooner ours has the training loss that both reach, the higher of the two last ones (measured
+at ends of epochs, median of the seeds). The naive rival is the nearest neighbour, the commonest tag of a word, or "as
+it is now"; the linear one is a logistic or ridge regression on all steps of a sequence (tags: a word and its
+neighbours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy_rivals import linear, naive
+from accuracy_tasks import TASKS, Fit, Recipe, Split, Task, adding, flat_targets, prepared
+from datasets import Missing
+
+HEADER = (
+    f"{'':24} {'':8} {'ours':>7} {'worst':>7} {'PyTorch':>8} {'worst':>7} {'naive':>7} {'linear':>7} "
+    f"{'published':>9} {'target':>7} {'':6} {'ours, s':>8} {'PyTorch':>8} {'sooner':>7}"
+)
+
+
+def fit_ours(split: Split, recipe: Recipe, seed: int) -> Fit:
+    """Train the estimator, and predict the test part."""
+    import lstmcore
+
+    kinds = {"classes": lstmcore.RNNClassifier, "numbers": lstmcore.RNNRegressor, "tags": lstmcore.RNNTagger}
+    kind: Any = kinds[split.kind]
+    options = {name: value for name, value in dataclasses.asdict(recipe).items() if name in kind().get_params()}
+    start = time.perf_counter()
+    model = kind(**options, random_state=seed).fit(split.train, split.y_train)
+    seconds = time.perf_counter() - start
+    epochs = np.cumsum(model.history_["seconds"])
+    predicted = model.predict(split.test)
+    predicted = np.concatenate(predicted) if split.kind == "tags" else predicted
+    return Fit(predicted, np.array(model.loss_curve_), epochs + (seconds - epochs[-1]))
+
+
+@dataclasses.dataclass
+class Scores:
+    """Scores and times of one library, an entry a seed."""
+
+    scores: list[float] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    losses: list[float] = dataclasses.field(default_factory=list)
+
+    def add(self, score: float, fit: Fit) -> None:
+        """Take in one more fit."""
+        self.scores.append(score)
+        self.seconds.append(float(fit.seconds[-1]))
+        self.losses.append(float(fit.losses[-1]))
+
+
+def measure(task: Task, recipe: Recipe, options: Any) -> dict[str, Any]:
+    """Fit everything and return a row of the table."""
+    split = task.data()
+    ours, theirs, sooner = Scores(), Scores(), []
+    row: dict[str, Any] = {"task": task.name, "metric": task.metric, "recipe": dataclasses.asdict(recipe)}
+    for seed in range(options.seeds):
+        now = split.validation(seed, task.by_time) if options.validate else split
+        actual = flat_targets(now.y_test)
+        fit = fit_ours(now, recipe, seed)
+        ours.add(task.score(fit.predicted, actual), fit)
+        if options.torch and seed < (2 if task.slow else options.seeds):
+            import accuracy_torch
+
+            other = accuracy_torch.fit(prepared(now, recipe), recipe, seed)
+            theirs.add(task.score(other.predicted, actual), other)
+            goal = max(ours.losses[-1], theirs.losses[-1])
+            sooner.append(other.seconds_to(goal) / fit.seconds_to(goal))
+    if options.rivals:
+        now = split.validation(0, task.by_time) if options.validate else split
+        actual, ready = flat_targets(now.y_test), prepared(now, recipe)
+        row |= {name: task.score(rival(ready), actual) for name, rival in (("naive", naive), ("linear", linear))}
+    row |= {"ours": dataclasses.asdict(ours), "torch": dataclasses.asdict(theirs)}
+    return row | {
+        "sooner": statistics.median(sooner) if sooner else None,
+        "target": task.target,
+        "published": task.published,
+        "met": None if task.target is None else task.better(statistics.mean(ours.scores), task.target),
+    }
+
+
+def warm_up(with_torch: bool) -> None:
+    """Load what is loaded at first use, and start the threads."""
+    split, recipe = adding(10)(), Recipe(max_epochs=1)
+    few = np.arange(100)
+    tiny = Split(split.train.take(few), split.y_train[few], split.test.take(few), split.y_test[few])
+    fit_ours(tiny, recipe, 0)
+    if with_torch:
+        import accuracy_torch
+
+        accuracy_torch.fit(prepared(tiny, recipe), recipe, 0)
+
+
+def line(task: Task, row: dict[str, Any]) -> str:
+    """Return a row of the table as text."""
+    digits = 4 if statistics.mean(row["ours"]["scores"]) < 1 else 2
+
+    def number(value: float | None, width: int = 7, places: int = digits) -> str:
+        return f"{value:{width}.{places}f}" if value is not None else f"{'-':>{width}}"
+
+    def mean_worst(scores: list[float]) -> tuple[float | None, float | None]:
+        worst = min if task.metric == "accuracy" else max
+        return (statistics.mean(scores), worst(scores)) if scores else (None, None)
+
+    (mean, worst), (mean_torch, worst_torch) = (mean_worst(row[name]["scores"]) for name in ("ours", "torch"))
+    seconds, seconds_torch = (statistics.median(row[name]["seconds"] or [np.nan]) for name in ("ours", "torch"))
+    verdict = {None: "", True: "met", False: "MISSED"}[row["met"]]
+    return (
+        f"{task.name:24} {task.metric:8} {number(mean)} {number(worst)} {number(mean_torch, 8)} {number(worst_torch)} "
+        f"{number(row.get('naive'))} {number(row.get('linear'))} {task.published:>9} {number(task.target)} {verdict:6} "
+        f"{seconds:8.1f} {seconds_torch:8.1f} {number(row['sooner'], places=1)}"
+    )
+
+
+def changed(recipe: Recipe, settings: list[str]) -> Recipe:
+    """Return the recipe with some options given as NAME=VALUE."""
+    given = dict(setting.split("=", 1) for setting in settings)
+    kinds = {name: type(value) for name, value in dataclasses.asdict(recipe).items()}
+    values = {name: text == "True" if kinds[name] is bool else kinds[name](text) for name, text in given.items()}
+    return dataclasses.replace(recipe, **values)
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Say where and with what this was measured."""
+    import sklearn
+    from machine import cpu_name
+
+    import lstmcore
+    from lstmcore import _isa
+
+    versions = {"lstmcore": lstmcore.__version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__}
+    return {"cpu": cpu_name(), "threads": threads, "isa": _isa.name, **versions}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", nargs="+", default=[""], help="parts of names of tasks; default: all")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-torch", dest="torch", action="store_false")
+    parser.add_argument("--no-rivals", dest="rivals", action="store_false")
+    parser.add_argument("--validate", action="store_true", help="measure on a part of the training data")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="change the recipe")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before PyTorch is imported
+    import lstmcore
+
+    lstmcore.set_num_threads(options.threads)
+    warm_up(options.torch)
+    rows = []
+    print(HEADER)
+    for task in TASKS:
+        if any(part.lower() in task.name.lower() for part in options.task):
+            try:
+                rows.append(measure(task, changed(task.recipe, options.set), options))
+            except Missing as error:
+                print(f"{task.name:24} left out: {error}")
+                continue
+            print(line(task, rows[-1]), flush=True)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        content = {"environment": environment(options.threads), "results": rows}
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
