@@ -152,6 +152,7 @@ format: $(VENV)/.lint-tools
 
 # Warnings are errors. Pages and gallery are written anew where their sources changed; make clean forgets them all.
 docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
+	rm -rf docs/generated # pages of names that are gone
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 

@@ -19,7 +19,8 @@ weather = np.convolve(rng.normal(0, 1, hours.size + 200), np.exp(-np.arange(201)
 demand = 50 + 25 * day * np.where(weekend, 0.6, 1.0) + 1.5 * weather + rng.normal(0, 0.5 + 2 * day)
 
 n_train = hours.size - 24 * 21  # the last three weeks are left for the backtest
-calendar = np.column_stack([np.eye(24)[(hours + 1) % 24], weekend])  # what the clock will say is known ahead
+clock = 2 * np.pi * hours / 24
+calendar = np.column_stack([np.sin(clock), np.cos(clock), weekend])  # known ahead
 
 forecaster = lstmcore.RNNForecaster(
     window=72,
@@ -32,15 +33,15 @@ forecaster = lstmcore.RNNForecaster(
     early_stopping=True,
     random_state=0,
 )
-forecaster.fit(demand[:n_train], calendar[:n_train])
+forecaster.fit(demand[:n_train], known=calendar[:n_train])
 print(f"{forecaster.n_iter_} epochs, skill against the latest value: ", end="")
-print(f"{forecaster.score(demand[n_train:], calendar[n_train:]):.3f}")
+print(f"{forecaster.score(demand[n_train:], known_new=calendar[n_train:]):.3f}")
 
 # %%
 # `update` takes the last weeks in without training, hour by hour or all at once. Then one pass gives the forecasts from
 # every hour, each knowing only what came up to it.
 
-forecaster.update(demand[n_train:], calendar[n_train:])
+forecaster.update(demand[n_train:], known_new=calendar[n_train:])
 origins = np.arange(n_train - 1, hours.size - 24)
 forecasts = forecaster.forecast_at(origins)  # [origins, hour ahead, quantile]
 future = demand[origins[:, None] + np.arange(1, 25)]
