@@ -314,7 +314,7 @@ TASKS = (
     Task(
         "bike sharing",
         bikes,
-        Recipe("lstm", 64, loss="huber", max_epochs=10, batch_size=128, learning_rate=3e-3),
+        Recipe("lstm", 64, loss="huber", max_epochs=10, batch_size=128, learning_rate=3e-3, schedule="cosine"),
         "MAE",
         37,
         by_time=True,
@@ -339,7 +339,7 @@ TASKS = (
     Task(
         "electricity, a day ahead",
         electricity,
-        Recipe("gru", 64, loss="absolute", max_epochs=10, batch_size=64),
+        Recipe("gru", 64, loss="absolute", max_epochs=10, batch_size=64, schedule="cosine"),
         "MAE",
         by_time=True,
     ),
