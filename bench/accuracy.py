@@ -18,6 +18,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from accuracy_rivals import linear, naive
 from accuracy_tasks import TASKS, Fit, Recipe, Split, Task, adding, flat_targets, prepared
 from datasets import Missing
 
-HEADER = (
-    f"{'':24} {'':8} {'ours':>7} {'worst':>7} {'PyTorch':>8} {'worst':>7} {'naive':>7} {'linear':>7} "
-    f"{'published':>9} {'target':>7} {'':6} {'ours, s':>8} {'PyTorch':>8} {'sooner':>7}"
+COLUMNS = (  # of a Markdown table: title and width
+    *(("task", 24), ("", 8), ("ours", 6), ("worst", 6), ("PyTorch", 7), ("worst", 6), ("naive", 6), ("linear", 6)),
+    *(("published", 9), ("goal", 6), ("", 6), ("ours, s", 7), ("PyTorch, s", 10), ("sooner", 6)),
 )
 
 
@@ -105,25 +106,32 @@ def warm_up(with_torch: bool) -> None:
         accuracy_torch.fit(prepared(tiny, recipe), recipe, 0)
 
 
-def line(task: Task, row: dict[str, Any]) -> str:
+def cells(task: Task, row: dict[str, Any]) -> list[str]:
     """Return a row of the table as text."""
-    digits = 4 if statistics.mean(row["ours"]["scores"]) < 1 else 2
+    worst_of = min if task.metric == "accuracy" else max
+    digits = 4 if statistics.mean(row["ours"]["scores"]) <= 1 else 2
 
-    def number(value: float | None, width: int = 7, places: int = digits) -> str:
-        return f"{value:{width}.{places}f}" if value is not None else f"{'-':>{width}}"
+    def number(value: float | None, places: int = digits) -> str:
+        return "" if value is None else f"{value:.{places}f}"
 
-    def mean_worst(scores: list[float]) -> tuple[float | None, float | None]:
-        worst = min if task.metric == "accuracy" else max
-        return (statistics.mean(scores), worst(scores)) if scores else (None, None)
+    def scores(name: str) -> list[str]:
+        values = row[name]["scores"]
+        return [number(statistics.mean(values)), number(worst_of(values))] if values else ["", ""]
 
-    (mean, worst), (mean_torch, worst_torch) = (mean_worst(row[name]["scores"]) for name in ("ours", "torch"))
-    seconds, seconds_torch = (statistics.median(row[name]["seconds"] or [np.nan]) for name in ("ours", "torch"))
+    def seconds(name: str) -> str:
+        return number(statistics.median(row[name]["seconds"]), 1) if row[name]["seconds"] else ""
+
+    rivals = [number(row.get(name)) for name in ("naive", "linear")]
     verdict = {None: "", True: "met", False: "MISSED"}[row["met"]]
-    return (
-        f"{task.name:24} {task.metric:8} {number(mean)} {number(worst)} {number(mean_torch, 8)} {number(worst_torch)} "
-        f"{number(row.get('naive'))} {number(row.get('linear'))} {task.published:>9} {number(task.target)} {verdict:6} "
-        f"{seconds:8.1f} {seconds_torch:8.1f} {number(row['sooner'], places=1)}"
-    )
+    goal = [task.published, number(task.target), verdict]
+    times = [seconds("ours"), seconds("torch"), number(row["sooner"], 1)]
+    return [task.name, task.metric, *scores("ours"), *scores("torch"), *rivals, *goal, *times]
+
+
+def show(texts: Iterable[str]) -> None:
+    """Print a row of the table."""
+    padded = (f"{text:{width}}" for text, (_, width) in zip(texts, COLUMNS, strict=True))
+    print(f"| {' | '.join(padded)} |", flush=True)
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -165,15 +173,16 @@ def main() -> None:
     lstmcore.set_num_threads(options.threads)
     warm_up(options.torch)
     rows = []
-    print(HEADER)
+    show(title for title, _ in COLUMNS)
+    show("-" * width for _, width in COLUMNS)
     for task in TASKS:
         if any(part.lower() in task.name.lower() for part in options.task):
             try:
                 rows.append(measure(task, changed(task.recipe, options.set), options))
             except Missing as error:
-                print(f"{task.name:24} left out: {error}")
+                show([task.name, f"left out: {error}", *[""] * (len(COLUMNS) - 2)])
                 continue
-            print(line(task, rows[-1]), flush=True)
+            show(cells(task, rows[-1]))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         content = {"environment": environment(options.threads), "results": rows}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from accuracy_tasks import Split, flat_targets
 
@@ -22,6 +24,7 @@ def naive(split: Split) -> np.ndarray:
 
 def linear(split: Split) -> np.ndarray:
     """Predict the test part by a linear model of all steps; for tags, of a word and its neighbours."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -29,6 +32,7 @@ def linear(split: Split) -> np.ndarray:
     if split.kind == "numbers":
         model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 7)))
         return model.fit(flat(split.train), split.y_train).predict(flat(split.test))
+    warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations come close enough
     model = LogisticRegression(max_iter=200)
     if split.kind == "tags":
         return model.fit(neighbours(split.train), flat_targets(split.y_train)).predict(neighbours(split.test))

@@ -314,7 +314,7 @@ TASKS = (
     Task(
         "bike sharing",
         bikes,
-        Recipe("lstm", 64, loss="huber", max_epochs=10, batch_size=128, learning_rate=3e-3),
+        Recipe("lstm", 64, loss="huber", max_epochs=10, batch_size=128, learning_rate=3e-3, schedule="cosine"),
         "MAE",
         37,
         by_time=True,
@@ -323,16 +323,23 @@ TASKS = (
     Task(
         "Beijing PM2.5",
         beijing,
-        Recipe("gru", 64, loss="huber", max_epochs=5, batch_size=128),
+        Recipe("gru", 64, loss="huber", max_epochs=10, batch_size=128, learning_rate=2e-3, schedule="cosine"),
         "RMSE",
         20.7,
         by_time=True,
     ),
-    Task("UK demand", uk, Recipe("lstm", 64, loss="absolute", max_epochs=40), "MAE", 109, by_time=True),
+    Task(
+        "UK demand",
+        uk,
+        Recipe("lstm", 64, loss="absolute", max_epochs=40, learning_rate=2e-3, schedule="cosine", weight_decay=1e-3),
+        "MAE",
+        109,
+        by_time=True,
+    ),
     Task(
         "electricity, a day ahead",
         electricity,
-        Recipe("gru", 64, loss="absolute", max_epochs=10, batch_size=64),
+        Recipe("gru", 64, loss="absolute", max_epochs=10, batch_size=64, schedule="cosine"),
         "MAE",
         by_time=True,
     ),
@@ -340,7 +347,7 @@ TASKS = (
     Task(
         "adding problem, T=100",
         adding(100),
-        Recipe("gru", 64, max_epochs=15, learning_rate=2e-3, schedule="cosine"),
+        Recipe("gru", 64, max_epochs=10, learning_rate=2e-3, schedule="cosine"),
         "RMSE",
         0.05,
         "solved",
@@ -349,7 +356,7 @@ TASKS = (
     Task(
         "adding problem, T=200",
         adding(200),
-        Recipe("gru", 64, max_epochs=20, learning_rate=2e-3, schedule="cosine"),
+        Recipe("gru", 64, max_epochs=12, learning_rate=2e-3, schedule="cosine"),
         "RMSE",
         0.05,
         "solved",

@@ -141,3 +141,23 @@ def test_loading_needs_no_scikit_learn(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), forecaster.predict(7))
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_bits(tmp_path):
+    y, path = walk(200), tmp_path / "checkpoint.safetensors"
+    options = {**QUICK, "horizon": 3, "early_stopping": True, "max_epochs": 6}
+    whole = RNNForecaster(**options).fit(y)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(trainer):
+        if trainer.epoch == 3:
+            raise Interrupted
+
+    callbacks = [lstmcore.callbacks.Checkpoint(path), interrupt]
+    with pytest.raises(Interrupted):
+        RNNForecaster(**options, callbacks=callbacks).fit(y)
+    resumed = RNNForecaster(**options).fit(y, resume_from=path)
+    assert resumed.n_iter_ == 6
+    np.testing.assert_array_equal(resumed.predict(7), whole.predict(7))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from forecasting import QUICK, walk
 
+import lstmcore
 from lstmcore import RNNForecaster, series_from_frame
 
 pd = pytest.importorskip("pandas")
@@ -124,3 +125,14 @@ def test_bad_tables_are_named(options, message):
         return
     with pytest.raises(ValueError, match=message):
         series_from_frame(table, **arguments)
+
+
+@pytest.mark.parametrize("quantiles", [None, (0.1, 0.5, 0.9)])
+def test_a_display_of_one_of_several_targets(quantiles):
+    pytest.importorskip("matplotlib").use("agg")
+    index = pd.date_range("2024-01-01", periods=60, freq="D")
+    y = pd.DataFrame(walk(60, 2), index, columns=["a", "b"])
+    forecaster = RNNForecaster(**QUICK, horizon=3, quantiles=quantiles).fit(y)
+    display = lstmcore.ForecastDisplay.from_estimator(forecaster, target=1, last=20)
+    expected = forecaster.predict()["b"].to_numpy()
+    np.testing.assert_array_equal(display.forecast, expected)

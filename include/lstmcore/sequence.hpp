@@ -4,9 +4,9 @@
 
 #include "lstmcore/cells/cell.hpp"
 #include "lstmcore/norm_phases.hpp"
+#include "lstmcore/parameter_gradients.hpp"
 #include "lstmcore/share.hpp"
 #include "lstmcore/tape.hpp"
-#include "lstmcore/weight_gradient.hpp"
 
 namespace lstmcore {
 
@@ -23,11 +23,11 @@ class Sequence final : public Unit<S> {
   using HSums = Gates<Cell::kBlocks, 0, 0>;
 
  public:
-  explicit Sequence(const UnitShape& shape) : plan_(make_plan<Cell>(shape)), weights_(plan_) {
+  explicit Sequence(const UnitShape& shape) : plan_(make_plan<Cell>(shape)), weights_(plan_), sums_(plan_) {
     alignas(64) static const S zeros[4 * V] = {};
     zeros_ = zeros;
-    if (Cell::kNormalised > 0) std::fill_n(ones_.reserve(ld_units()), ld_units(), S(0));
-    if (Cell::kNormalised > 0) std::fill_n(ones_.data(), shape.hidden_size, S(1));
+    std::fill_n(ones_.reserve(ld_units()), ld_units(), S(0));
+    std::fill_n(ones_.data(), shape.hidden_size, S(1));
   }
 
   std::vector<Parameter> parameters() const override { return plan_.parameters; }
@@ -69,7 +69,7 @@ class Sequence final : public Unit<S> {
       dc_kept_.reserve(steps.B * ld_units());
     }
     if constexpr (Cell::kNormalised > 0) {
-      std::fill_n(dgains_.reserve(steps.B * gain_stride()), steps.B * gain_stride(), S(0));
+      sums_.start_gains(steps.B);
       row_sums_.reserve(steps.B * Norms::kNorms);
     }
     const Index windows = kept_.windows(steps), segment = Tape<S>::segment_steps(steps);
@@ -83,12 +83,12 @@ class Sequence final : public Unit<S> {
       if (want_x) input_gradient(w, io);
       for (Index s = (w.end - 1) / segment * segment; s >= w.begin; s -= segment) {
         const Window rows = window_of(steps, s, std::min(s + segment, w.end), reverse);
-        for_stages([&](auto stage) { sum_weight_gradients<stage>(w, rows, io.x, rows.end == steps.T); });
+        for_stages([&](auto stage) { sums_.template add<stage>(kept_, w, rows, io.x, rows.end == steps.T); });
         if constexpr (kPeepholes) vector_gradients(steps, reverse, w, rows, gradients);
       }
     }
-    for_stages([&](auto stage) { unpack_weight_gradients<stage>(gradients); });
-    if constexpr (Cell::kNormalised > 0) unpack_norm_gradients(steps.B, gradients);
+    for_stages([&](auto stage) { sums_.template unpack<stage>(gradients); });
+    if constexpr (Cell::kNormalised > 0) sums_.unpack_norms(steps.B, gradients);
   }
 
   std::vector<Trace<S>> traces(const Steps& steps, bool reverse) override {
@@ -118,7 +118,6 @@ class Sequence final : public Unit<S> {
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
   Index ld_h() const { return padded<S>(plan_.output_size); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
-  Index gain_stride() const { return Cell::kNormalised * ld_units(); }
 
   // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
   // too little work; reading W once for several steps leaves U alone.
@@ -488,8 +487,7 @@ class Sequence final : public Unit<S> {
     if constexpr (Cell::kNormalised > 0) {
       Norms::backward(
           share, step.begin, step.end, row_sums_.data(), kept_.scales.data() + step.gates * Norms::kNorms,
-          [&](Index b) { return norm_row(kept_, step.gates + b); }, pointwise,
-          [&](Index b) { return dgains_.data() + b * gain_stride(); });
+          [&](Index b) { return norm_row(kept_, step.gates + b); }, pointwise, [&](Index b) { return sums_.gains(b); });
     } else {
       for (Index panel = share.first(panels(Stage)); panel < share.last(panels(Stage)); ++panel) {
         for (Index b = step.begin; b < step.end; ++b) pointwise(std::integral_constant<int, Stage>{}, b, panel);
@@ -542,62 +540,6 @@ class Sequence final : public Unit<S> {
     });
   }
 
-  using NormBiasSum = WeightGradient<S, Layout<0>::count, Cell::kNormalised, Layout<0>::count - Cell::kNormalised>;
-  template <int Stage>
-  using InputSum = WeightGradient<S, Layout<Stage>::count, 0, Layout<Stage>::x_count>;
-  template <int Stage>
-  using RecurrentSum = WeightGradient<S, Layout<Stage>::count, Layout<Stage>::h_begin, Layout<Stage>::h_count>;
-
-  // Adds the rows of a segment; the first one of a pass starts the sums.
-  template <int Stage>
-  void sum_weight_gradients(const Window& w, const Window& segment, const S* x, bool first) {
-    const StagePlan& s = plan_.stage[Stage];
-    const Index row = segment.row - w.row, I = plan_.shape.input_size, K = s.recurrent_size;
-    const GateGradients<S> d{gate_at<Stage>(kept_, 0, row), kept_.gate_stride[Stage], panels(Stage), segment.rows};
-    if constexpr (Layout<Stage>::x_count > 0) {
-      S* sums = x_sums_[Stage].reserve(InputSum<Stage>::size(d.panels, I));
-      InputSum<Stage>(d, x + segment.row * I, I, I, sums).run(first);
-    }
-    const S* recurrent = Stage == 0 ? kept_.h_in.data() + segment.row * ld_h() : kept_.mid.data() + row * ld_units();
-    S* sums = h_sums_[Stage].reserve(RecurrentSum<Stage>::size(d.panels, K));
-    RecurrentSum<Stage>(d, recurrent, Stage == 0 ? ld_h() : ld_units(), K, sums).run(first);
-    if constexpr (Cell::kNormalised > 0)
-      NormBiasSum(d, nullptr, 0, 0, bias_sums_.reserve(NormBiasSum::size(d.panels, 0))).run(first);
-  }
-
-  // Gradients of gains, each sequence's added in order, and of biases.
-  void unpack_norm_gradients(Index B, S* gradients) {
-    const Index H = plan_.shape.hidden_size;
-    S* total = dgains_.data();
-    for (Index b = 1; b < B; ++b) {
-      const S* part = dgains_.data() + b * gain_stride();
-      LSTMCORE_SIMD
-      for (Index i = 0; i < gain_stride(); ++i) total[i] += part[i];
-    }
-    for (const Norm& norm : Cell::kNorms) {
-      for (int g = 0; g < norm.count; ++g) {
-        const int j = norm.first + g;
-        const Index gain = plan_.vector_places[j], bias = plan_.vector_places[Cell::kNormalised + j];
-        const S* sums = bias_sums_.data() + (norm.gradient + g - Cell::kNormalised) * V;
-        for (Index u = 0; u < H; ++u) gradients[gain + u] += total[j * ld_units() + u];
-        for (Index u = 0; u < H && bias >= 0; ++u) gradients[bias + u] += sums[u / V * NormBiasSum::size(1, 0) + u % V];
-      }
-    }
-  }
-
-  template <int Stage>
-  void unpack_weight_gradients(S* gradients) {
-    using L = Layout<Stage>;
-    const StagePlan& s = plan_.stage[Stage];
-    const auto bias = [&](Index place) { return s.bias ? gradients + place : nullptr; };
-    if constexpr (L::x_count > 0) {
-      unpack_weight_gradient<S, L::x_count>(x_sums_[Stage].data(), panels(Stage), plan_.shape.input_size, s.units,
-                                            gradients + s.weight_ih, bias(plan_.bias_ih), s.x_row);
-    }
-    unpack_weight_gradient<S, L::h_count>(h_sums_[Stage].data(), panels(Stage), s.recurrent_size, s.units,
-                                          gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
-  }
-
   void vector_gradients(const Steps& steps, bool reverse, const Window& w, const Window& segment, S* gradients) {
     const Index H = plan_.shape.hidden_size;
     parallel_for(panels(0), 20.0 * segment.rows * H, [&](Index begin, Index end) {
@@ -629,13 +571,12 @@ class Sequence final : public Unit<S> {
   PackedWeights<S> weights_;
   bool backward_packed_ = false, x_transposed_packed_ = false;
   const S* zeros_;
-  Buffer<S> ones_;  // of a normalised cell: 1 for each unit, 0 beyond
+  Buffer<S> ones_;  // 1 for each unit, 0 beyond
   Tape<S> kept_, passing_;
   Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
   Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
-  Buffer<S> x_sums_[2], h_sums_[2];      // of each stage: gradients of W and U, packed
-  Buffer<S> dgains_, bias_sums_;         // of a normalised cell: gradients of gains [B][gate][padded], of biases packed
-  Buffer<RowSums<S>> row_sums_;
+  Buffer<RowSums<S>> row_sums_;          // of a normalised cell: what one step backward needs of each row
+  ParameterGradients<S, Cell> sums_;
   Team team_;
 };
 

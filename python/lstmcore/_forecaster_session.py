@@ -81,7 +81,7 @@ class ForecasterSession:
             raise ValueError(f"y must have {self.n_streams} row(s), one a stream, got shape {np.shape(y)}")
         exog = layout.exog(X, "X", self.n_streams)
         covariates = layout.covariates(None if exog is None else exog[None], self._windows(known))
-        if np.isnan(self._stream.frame.size).any():
+        if self.model.scaling.frame.scale is None and np.isnan(self._stream.frame.size).any():
             raise ValueError(
                 "y must come through advance first: this model takes the scale of each series from its first rows"
             )

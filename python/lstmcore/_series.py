@@ -138,30 +138,36 @@ class Frame:
         before = np.where(np.isnan(state.last), y[0][:, None], state.last)  # the first changes are from the first value
         known = np.concatenate([before.swapaxes(0, 1), y])
         change = (y - known[:n_steps]) / state.size
-        size, mean_square = self._follow(change, state.mean_square[None], hold)
+        sizes, mean_square = self._sizes(change, state.mean_square, hold)
+        # In the size before the change: a large one stands out, and does not enlarge its own unit.
+        values = change / sizes[:-1]
         if self.period > 1:
-            change = np.concatenate([change, (y - known[self.period - 1 : -1]) / state.size], axis=-1)
-            size = np.concatenate([size, size], axis=-1)
-        values = change if self.halflife is None else np.clip(change / size, -_LARGEST_CHANGE, _LARGEST_CHANGE)
-        ahead = np.arange(1, horizon + 1)
-        rows = np.arange(n_steps)[:, None] + ahead + self.period * (1 - -(-ahead // self.period))
-        state = state._replace(last=known[-self.period :].swapaxes(0, 1).copy(), mean_square=mean_square[-1].copy())
-        return Seen(values, known[rows].swapaxes(1, 2), self._size(mean_square) * state.size), state
+            latest = (y - known[self.period - 1 : -1]) / (sizes[:-1] * state.size)
+            values = np.concatenate([values, latest], axis=-1)
+        if self.halflife is not None:
+            values = np.minimum(np.maximum(values, -_LARGEST_CHANGE), _LARGEST_CHANGE)
+        rows = np.arange(n_steps)[:, None] + (np.arange(horizon) % self.period + 1)
+        last = known[-self.period :].swapaxes(0, 1).copy()
+        state = FrameState(last, mean_square, state.centre, state.size)
+        return Seen(values, known[rows].swapaxes(1, 2), sizes[1:] * state.size), state
 
     def unit(self, state: FrameState) -> Array:
         """Return the unit [S, n] of forecasts made at the latest observation."""
         return self._size(state.mean_square) * state.size
 
-    def _follow(self, change: Array, start: Array, hold: bool) -> tuple[Array, Array]:
-        """Recent size before each change [T, S, n], and the mean squares [T, S, n] after it."""
-        if self.halflife is not None and np.abs(change).max() > _LARGEST_MEASURED:
+    def _sizes(self, change: Array, mean_square: Array, hold: bool) -> tuple[Array, Array]:
+        """Recent size before and after each change, [T + 1, S, n], in units of `size`; the mean square in the end."""
+        shape = (len(change) + 1, *mean_square.shape)
+        if self.halflife is None:
+            return np.ones(shape), mean_square
+        if np.abs(change).max() > _LARGEST_MEASURED:
             raise ValueError(
                 f"y changes by {np.abs(change).max():.3g} times the size of a change in training: too large"
             )
-        still = hold or self.halflife is None
-        mean_square = np.broadcast_to(start, change.shape) if still else self._running_mean(change**2, start)
-        # The size before the change: a large change stands out, and does not enlarge its own unit.
-        return self._size(np.concatenate([start, mean_square[:-1]])), mean_square
+        if hold:
+            return np.broadcast_to(self._size(mean_square), shape), mean_square
+        after = self._running_mean(change**2, mean_square[None])
+        return self._size(np.concatenate([mean_square[None], after])), after[-1].copy()
 
     @staticmethod
     def _size(mean_square: Array) -> Array:

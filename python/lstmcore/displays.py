@@ -164,10 +164,11 @@ class ForecastDisplay:
         layout = estimator._fitted_model().layout
         predicted = estimator.predict(steps, X_future)
         forecast = np.asarray(predicted)
+        if not layout.univariate:
+            forecast = forecast.reshape(len(forecast), layout.n_targets, -1)[:, target]
+            forecast = forecast if layout.quantiles is not None else forecast[:, 0]
         index, index_ahead = None, getattr(predicted, "index", None)
         last = min(check.integer(last, "last"), len(estimator.y_))
-        if not layout.univariate:
-            forecast = forecast[:, target]
         if index_ahead is not None:
             index = estimator.index_[-last:]
         truth = None if y_true is None else np.asarray(y_true, dtype=float)[: len(forecast)]
