@@ -216,3 +216,11 @@ def test_running_size_of_changes():
     np.testing.assert_allclose(state.mean_square[0], mean, rtol=1e-12)
     np.testing.assert_array_equal(frame.unit(state), seen.unit[-1])
     np.testing.assert_array_equal(seen.base[:, 0], np.repeat(y[:, None], 3, axis=1))
+
+
+def test_a_session_of_the_estimator_is_one_of_its_model() -> None:
+    y = np.sin(0.3 * np.arange(80))
+    forecaster = RNNForecaster(window=16, hidden_size=4, max_epochs=1, random_state=0).fit(y)
+    mine, its = forecaster.session(2), forecaster.model_.session(2)
+    for t in range(5):
+        assert mine.step(y[t : t + 2]).tobytes() == its.step(y[t : t + 2]).tobytes()

@@ -12,16 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from lstmcore import _validation as check
-from lstmcore._inputs import Inputs
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.embedding import Embedding
-from lstmcore.estimators._options import CELL_ALIASES, NetworkOptions, TrainingOptions
-from lstmcore.layers import from_cell
+from lstmcore.estimators._options import NetworkOptions, TrainingOptions
+from lstmcore.estimators._sequence_options import SequenceOptions
 from lstmcore.losses import Loss
 from lstmcore.model import Model, SequenceModel
-from lstmcore.network import POOLINGS, Dense, Network
-from lstmcore.pooling import Pooling
 from lstmcore.sequences import Sequences, as_sequences
 from lstmcore.training import Trainer
 
@@ -45,7 +41,11 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
         """
         self._fitted_model().save(path)
 
-    def _fitted_model(self) -> Model:
+    def session(self, n_streams: int = 1) -> Any:
+        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        return self._fitted_model().session(n_streams)
+
+    def _fitted_model(self) -> Any:
         """Return `model_`, or raise NotFittedError."""
         model = getattr(self, "model_", None)
         if model is None:
@@ -75,42 +75,12 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(RNNEstimator):
+class SequenceEstimator(SequenceOptions, RNNEstimator):
     """Base of the estimators that learn from many sequences: ``fit → _start, _train → Trainer.fit``.
 
     Subclasses give `_read_targets`, `_new_model`, `_encode`, `_loss` and `_score`.
-
-    Parameters
-    ----------
-    bidirectional : bool, default=False
-        Read each sequence from both ends.
-    standardize : bool, default=True
-        Bring each feature to mean zero and variance one, as in the training data.
-    missing : {"error", "mask"}, default="error"
-        "mask": NaN is a missing value; the network sees the last observed value, whether it is observed, and how long
-        ago it was (GRU-Simple of Che et al. 2018).
-    embedding_dim : int or None, default=None
-        X holds token numbers 0, 1, 2 …, and each token gets a vector of this width, which is learnt.
-    embedding_vectors : array_like [n_tokens, width] or None, default=None
-        Vectors that the tokens start with.
-    freeze_embedding : bool, default=False
-        Leave the vectors as they are given.
-    n_tokens : int or None, default=None
-        How many tokens there are. None: as many as there are vectors, or one more than the largest number in ``fit``.
-    tbptt_steps : int or None, default=None
-        Truncated back-propagation: how many steps gradients flow back. With pooling "last" through the last so many
-        steps of each sequence; else to the start of each chunk of so many steps, while the state is carried on. None:
-        through all.
     """
 
-    bidirectional: bool = False
-    standardize: bool = True
-    missing: str = "error"
-    embedding_dim: int | None = None
-    embedding_vectors: Any = None
-    freeze_embedding: bool = False
-    n_tokens: int | None = None
-    tbptt_steps: int | None = None
     model_: SequenceModel = field(init=False)
 
     def session(self, n_streams: int = 1, static: Any = None) -> Any:
@@ -263,95 +233,6 @@ class SequenceEstimator(RNNEstimator):
                 f"X has {columns} features, but {name} is expecting {self._n_timesteps} features as "
                 f"input. The columns of a 2-D X are time steps: pass a 3-D array or a list for other lengths"
             )
-
-    # ---- from options to parts ----
-
-    def _check_options(self) -> None:
-        super()._check_options()
-        if self._pooling is not None:
-            check.choice(self._pooling, "pooling", POOLINGS)
-        check.integer(self._patch_size, "patch_size")
-        check.choice(self.missing, "missing", ("error", "mask"))
-        for name in ("bidirectional", "standardize", "freeze_embedding"):
-            check.flag(getattr(self, name), name)
-        for name in ("embedding_dim", "n_tokens"):
-            if getattr(self, name) is not None:
-                check.integer(getattr(self, name), name)
-        if self.bidirectional and self.tbptt_steps is not None:
-            raise ValueError(f"tbptt_steps must be None with bidirectional=True, got {self.tbptt_steps!r}")
-        embedded = self.embedding_dim is not None or self.embedding_vectors is not None
-        for name, value, plain in (
-            ("n_tokens", self.n_tokens, None),
-            ("freeze_embedding", self.freeze_embedding, False),
-        ):
-            if value != plain and not embedded:
-                raise ValueError(f"{name} must be {plain} without embedding_dim or embedding_vectors, got {value!r}")
-        if embedded and (self._patch_size != 1 or self.missing != "error"):
-            raise ValueError(
-                f"token numbers need patch_size=1 and missing='error', "
-                f"got patch_size={self._patch_size!r} and missing={self.missing!r}"
-            )
-
-    @property
-    def _pooling(self) -> str | None:
-        return getattr(self, "pooling", None)
-
-    @property
-    def _patch_size(self) -> int:
-        return getattr(self, "patch_size", 1)
-
-    def _parts(
-        self, sequences: Sequences, weights: Array | None, n_outputs: int, rng: np.random.Generator
-    ) -> tuple[Inputs, Network]:
-        """Make what prepares the sequences, and the network."""
-        vectors, n_tokens = self._embedding_vectors(), None
-        if vectors is not None:
-            n_tokens = len(vectors)
-        elif self.embedding_dim is not None:
-            n_tokens = self.n_tokens or int(sequences.values.max(initial=0)) + 1
-        inputs = Inputs.fit(
-            sequences,
-            standardize=self.standardize,
-            missing=self.missing,
-            patch_size=self._patch_size,
-            n_tokens=n_tokens,
-            weights=weights,
-            static=sequences.static,
-        )
-        embedding = None
-        if n_tokens is not None:
-            dim = self.embedding_dim if vectors is None else vectors.shape[1]
-            embedding = Embedding(
-                n_tokens, int(dim or 0), vectors=vectors, trainable=not self.freeze_embedding, seed=rng
-            )
-        recurrent = from_cell(
-            str(CELL_ALIASES.get(self.cell, self.cell)),
-            inputs.n_inputs if embedding is None else embedding.dim,
-            self.hidden_size,
-            bidirectional=self.bidirectional,
-            **self._recurrent_options(),
-            seed=rng,
-        )
-        dense = Dense(recurrent.output_size, n_outputs, seed=rng)
-        pooling: Any = self._pooling
-        if pooling is not None and pooling != "last":
-            pooling = Pooling(pooling, recurrent.output_size)
-        initial = None
-        if sequences.static is not None:
-            initial = Dense(sequences.static.shape[1], recurrent.state_size, seed=rng)
-        return inputs, Network(recurrent, pooling, dense, embedding=embedding, initial=initial)
-
-    def _embedding_vectors(self) -> Array | None:
-        if self.embedding_vectors is None:
-            return None
-        vectors = np.asarray(check.shaped(self.embedding_vectors, "embedding_vectors", "[n_tokens, width]"), np.float32)
-        check.finite(np.ascontiguousarray(vectors), "embedding_vectors")
-        for name, found in (("n_tokens", len(vectors)), ("embedding_dim", vectors.shape[1])):
-            if getattr(self, name) not in (None, found):
-                raise ValueError(
-                    f"{name} must be {found} or None, as embedding_vectors says, got {getattr(self, name)!r}"
-                )
-        return vectors
 
     # ---- training ----
 
