@@ -114,13 +114,36 @@ inline int team_size(std::ptrdiff_t n_items, double flops) {
   return static_cast<int>(std::min(by_work, static_cast<double>(max_threads())));
 }
 
-// f(member, size) on each thread of a team of n, or of fewer where OpenMP gives fewer. f must not throw.
+// The members of a team while it works: fewer than wanted where teams of other threads of the program are at work, such
+// as joblib's, so that all of them together have about as many as one alone.
+class Members {
+ public:
+  explicit Members(int wanted) {
+    const int others = at_work().fetch_add(wanted, std::memory_order_relaxed);
+    count = std::max(1, std::min(wanted, max_threads() - others));
+    at_work().fetch_sub(wanted - count, std::memory_order_relaxed);
+  }
+  ~Members() { at_work().fetch_sub(count, std::memory_order_relaxed); }
+  Members(const Members&) = delete;
+  Members& operator=(const Members&) = delete;
+
+  int count;
+
+ private:
+  static std::atomic<int>& at_work() {
+    static std::atomic<int> threads{0};
+    return threads;
+  }
+};
+
+// f(member, size) on each thread of a team of n, or of fewer. f must not throw.
 template <class F>
 void team(int n, F&& f) {
 #if defined(_OPENMP)
   if (n > 1) {
     detail::thread_settings().team_ran = true;
-#pragma omp parallel num_threads(n)
+    const Members members(n);
+#pragma omp parallel num_threads(members.count)
     {
       FlushDenormals guard;
       f(omp_get_thread_num(), omp_get_num_threads());

@@ -1,6 +1,8 @@
 // Layers and directions in a stack: names, composition, gradients through everything, dropout.
+#include <atomic>
 #include <numeric>
 #include <string>
+#include <thread>
 
 #include "check.hpp"
 #include "kernels.hpp"
@@ -211,6 +213,32 @@ void check_side_by_side() {
   lstmcore::set_max_threads(0);
 }
 
+// Two callers at once have three threads at most: two for the one that came first, and the other's own.
+void check_teams_of_several_callers() {
+  lstmcore::set_max_threads(2);
+  std::atomic<int> callers{0}, working{0}, most{0}, calls{0};
+  const auto call = [&] {
+    lstmcore::set_max_threads(2);
+    for (int i = 0; i < 100; ++i) {
+      lstmcore::team(2, [&](int, int) {
+        const int now = ++working;
+        for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+        }
+        for (int spin = 0; spin < 1000; ++spin) calls.load();
+        --working;
+      });
+      ++calls;
+    }
+    ++callers;
+  };
+  std::thread other(call);
+  call();
+  other.join();
+  CHECK(callers == 2 && calls == 200, "all calls came back");
+  CHECK(most >= 1 && most <= 3, "%d threads at once", most.load());
+  lstmcore::set_max_threads(0);
+}
+
 }  // namespace
 
 int main() {
@@ -230,6 +258,7 @@ int main() {
   }
   check_dropout();
   check_side_by_side();
+  check_teams_of_several_callers();
   check_traces();
   for (const char* cell : {"lstm_peephole", "gru_reset_before"}) {
     check_directions(cell, false);
