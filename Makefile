@@ -31,7 +31,7 @@ help:
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
 	@echo "make docs         the documentation, examples run, into build/docs"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make wheel-check  build the sdist and from it the wheel, look inside, install it in a fresh environment"
+	@echo "make wheel-check  build the sdist and from it the wheel, look inside, test it with the oldest scikit-learn and NumPy"
 	@echo "make clean        remove build/ and dist/; .venv stays"
 
 # ---- environment ----
@@ -156,6 +156,9 @@ docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
+# What estimators promise, tested with the oldest scikit-learn and NumPy that they run with; `make test` has the newest.
+CONTRACT := $(addprefix tests/test_,estimators.py contract.py tagger.py estimator_inputs.py scaler.py)
+
 wheel-check: $(VENV)/.build-tools
 	rm -rf build/wheel-check && mkdir -p build/wheel-check
 	$(PIP) install build
@@ -164,6 +167,9 @@ wheel-check: $(VENV)/.build-tools
 	$(PYTHON) -m venv build/wheel-check/venv
 	build/wheel-check/venv/bin/python -m pip -q install build/wheel-check/*.whl
 	cd build/wheel-check && venv/bin/python -c "import lstmcore; lstmcore.show_versions()"
+	build/wheel-check/venv/bin/python -m pip -q install -U "pip>=25.1"
+	build/wheel-check/venv/bin/python -m pip -q install --group oldest
+	build/wheel-check/venv/bin/python -m pytest -q -p no:cacheprovider $(CONTRACT)
 
 clean:
 	rm -rf build dist docs/auto_examples docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
