@@ -53,6 +53,8 @@ class Recipe:
     cell: str = "gru"
     hidden_size: int = 64
     bidirectional: bool = False
+    num_layers: int = 1
+    dropout: float = 0.0
     pooling: str = "last"
     patch_size: int = 1
     standardize: bool = True
@@ -258,7 +260,7 @@ TASKS = (
     Task(
         "JapaneseVowels",
         archive("JapaneseVowels"),
-        Recipe("lstm", 100, bidirectional=True, max_epochs=60, learning_rate=3e-3),
+        Recipe("gru", 100, bidirectional=True, max_epochs=40, learning_rate=3e-3),
         "accuracy",
         0.978,
         ".955-.986",
@@ -273,7 +275,7 @@ TASKS = (
     Task(
         "ItalyPowerDemand",
         archive("ItalyPowerDemand"),
-        Recipe("gru", 64, bidirectional=True, max_epochs=150, batch_size=16),
+        Recipe("lstm", 64, bidirectional=True, max_epochs=150, batch_size=16, learning_rate=3e-3, schedule="cosine"),
         "accuracy",
         0.965,
         ".953-.970",
@@ -281,7 +283,7 @@ TASKS = (
     Task(
         "BasicMotions",
         archive("BasicMotions"),
-        Recipe("gru", 64, bidirectional=True, max_epochs=100, batch_size=10),
+        Recipe("gru", 64, bidirectional=True, patch_size=5, max_epochs=100, batch_size=10),
         "accuracy",
         0.97,
         "1.0",

@@ -27,8 +27,10 @@ class Network(torch.nn.Module):
     def __init__(self, recipe: Recipe, n_features: int, n_outputs: int, by_step: bool) -> None:
         super().__init__()
         kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[recipe.cell]
-        self.recurrent = kind(n_features, recipe.hidden_size, bidirectional=recipe.bidirectional, batch_first=True)
-        self.dense = torch.nn.Linear((1 + recipe.bidirectional) * recipe.hidden_size, n_outputs)
+        names = ("hidden_size", "num_layers", "dropout", "bidirectional")
+        self.recurrent = kind(n_features, **{name: getattr(recipe, name) for name in names}, batch_first=True)
+        self.directions = 1 + recipe.bidirectional
+        self.dense = torch.nn.Linear(self.directions * recipe.hidden_size, n_outputs)
         self.by_step = by_step
 
     def forward(self, x: torch.Tensor | PackedSequence) -> torch.Tensor:
@@ -36,7 +38,8 @@ class Network(torch.nn.Module):
         outputs, state = self.recurrent(x)
         if self.by_step:
             return self.dense(outputs.data)
-        return self.dense(torch.cat(tuple(state[0] if isinstance(state, tuple) else state), dim=1))
+        last = (state[0] if isinstance(state, tuple) else state)[-self.directions :]
+        return self.dense(torch.cat(tuple(last), dim=1))
 
 
 class Data:
