@@ -30,6 +30,7 @@ class Network(torch.nn.Module):
         names = ("hidden_size", "num_layers", "dropout", "bidirectional")
         self.recurrent = kind(n_features, **{name: getattr(recipe, name) for name in names}, batch_first=True)
         self.directions = 1 + recipe.bidirectional
+        self.dropout = torch.nn.Dropout(recipe.dropout)
         self.dense = torch.nn.Linear(self.directions * recipe.hidden_size, n_outputs)
         self.by_step = by_step
 
@@ -37,9 +38,9 @@ class Network(torch.nn.Module):
         """Sequences to outputs [B, n_outputs], or packed ones to those of every step [N, n_outputs]."""
         outputs, state = self.recurrent(x)
         if self.by_step:
-            return self.dense(outputs.data)
+            return self.dense(self.dropout(outputs.data))
         last = (state[0] if isinstance(state, tuple) else state)[-self.directions :]
-        return self.dense(torch.cat(tuple(last), dim=1))
+        return self.dense(self.dropout(torch.cat(tuple(last), dim=1)))
 
 
 class Data:

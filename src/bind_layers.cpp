@@ -12,6 +12,7 @@
 #include "arrays.hpp"
 #include "kernels.hpp"
 #include "lstmcore/batch.hpp"
+#include "lstmcore/dropout.hpp"
 #include "lstmcore/embedding.hpp"
 #include "lstmcore/pooling.hpp"
 
@@ -56,6 +57,14 @@ void register_batches(py::module_& m) {
         "Gather sequences into (x, batch_sizes, lengths, order), longest first.");
   m.def("unpack_sequences", &unpack_sequences<S>, strict("packed"), strict("starts"), strict("order"),
         strict("batch_sizes"), strict("values"), "Scatter packed rows into values, in place.");
+  m.def("apply_dropout", &apply_dropout<S>, strict("values"), py::arg("p"), py::arg("key"),
+        "Drop values and scale the others, in place; the same key drops the same.");
+}
+
+template <class S>
+void apply_dropout(Array<S> values, double p, std::uint64_t key) {
+  require(0 <= p && p < 1, "p must lie in [0, 1)");
+  lstmcore::apply_dropout(values.mutable_data(), values.size(), p, key);
 }
 
 // ---- layers ----

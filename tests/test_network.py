@@ -55,6 +55,40 @@ def test_network_gradients(cell: str, options: dict, pooling: str | None, rng: n
         network.backward(target)
 
 
+@pytest.mark.parametrize("pooling", ["last", "max", None])
+def test_dropout_before_the_head(pooling: str | None, rng: np.random.Generator) -> None:
+    recurrent = from_cell("gru", 3, 50, dtype="float64", seed=1)
+    network = Network(recurrent, pooling, Dense(50, 2, dtype="float64", seed=2), dropout=0.4)
+    assert network.draws_masks
+    batch = make_sequences(rng).batch(np.arange(5))
+    target = rng.standard_normal(network.infer(batch).shape)
+
+    def loss() -> float:
+        output = network.forward(batch, training=True, seed=7)
+        return float(0.5 * ((output - target) ** 2).sum())
+
+    np.testing.assert_array_equal(network.forward(batch), network.infer(batch))
+    output = network.forward(batch, training=True, seed=7)
+    network.backward(output - target)
+    np.testing.assert_allclose(network.gradients["dense.bias"], (output - target).sum(axis=0))
+    direction = rng.standard_normal(network.n_parameters)
+    start, step = network.flat_parameters.copy(), 1e-5
+    slope = 0.0
+    for sign in (1, -1):
+        network.flat_parameters[:] = start + sign * step * direction
+        network.parameters_changed()
+        slope += sign * loss() / (2 * step)
+    assert slope == pytest.approx(network.flat_gradients @ direction, rel=1e-6)
+    copied = pickle.loads(pickle.dumps(network))
+    network.parameters_changed()
+    assert (
+        copied.forward(batch, training=True, seed=7).tobytes()
+        == network.forward(batch, training=True, seed=7).tobytes()
+    )
+    outputs = np.stack([network.forward(batch, training=True, seed=seed) for seed in range(300)])
+    np.testing.assert_allclose(outputs.mean(axis=0), network.infer(batch), atol=0.05)
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", None])
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_truncated_network(pooling: str | None, steps: int, rng: np.random.Generator) -> None:

@@ -102,6 +102,7 @@ def network_config(network: Network) -> dict[str, Any]:
         "dtype": network.dtype.name,
         "recurrent": {name: getattr(recurrent, name) for name in _RECURRENT},
         "pooling": network.pooling,
+        "dropout": network.dropout,
         "n_outputs": network.n_outputs,
         "n_static": network.n_static,
         "embedding": None if embedding is None else {name: getattr(embedding, name) for name in _EMBEDDING},
@@ -117,7 +118,8 @@ def build_network(config: dict[str, Any], vectors: Array | None = None, weight_d
     if config["n_static"]:
         initial = Dense(config["n_static"], recurrent.state_size, dtype=dtype, seed=0)
     dense = Dense(recurrent.output_size, config["n_outputs"], dtype=dtype, seed=0)
-    return Network(recurrent, config["pooling"], dense, embedding=embedding, initial=initial)
+    options = {"dropout": config["dropout"], "embedding": embedding, "initial": initial}
+    return Network(recurrent, config["pooling"], dense, **options)
 
 
 def _tensors(network: Network) -> dict[str, Array]:

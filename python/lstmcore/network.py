@@ -18,6 +18,7 @@ from lstmcore.pooling import POOLINGS as _OVER_TIME
 from lstmcore.pooling import Pooling
 from lstmcore.sequences import Batch, Sequences
 
+_HEAD = 1 << 62  # sets the mask of the head apart from those of the layers
 POOLINGS = ("last", *_OVER_TIME)
 _PREDICT_ROWS = 1 << 15  # of one inference batch: enough for the kernels and all threads, small enough for the caches
 
@@ -107,6 +108,8 @@ class Network(Parameterized):
         Takes ``recurrent.output_size`` features.
     embedding : Embedding, optional
         Stands before the recurrent layers: the rows of a batch are then token numbers [N, 1].
+    dropout : float, default=0.0
+        Share of what the head sees that `forward` in training drops.
     initial : Dense, optional
         Gives the initial states of all layers from the static features of a sequence, with ``recurrent.state_size``
         outputs: the states one after another, each [layers · directions, width].
@@ -127,6 +130,7 @@ class Network(Parameterized):
         pooling: str | Pooling | None,
         dense: Dense,
         *,
+        dropout: float = 0.0,
         embedding: Embedding | None = None,
         initial: Dense | None = None,
     ) -> None:
@@ -145,12 +149,18 @@ class Network(Parameterized):
         self.layers = {name: layer for name, layer in layers.items() if isinstance(layer, Parameterized)}
         _check_widths(self.layers)
         self.recurrent, self.dense, self.embedding, self.initial = recurrent, dense, embedding, initial
-        self.dtype = dense.dtype
+        self.dtype, self.dropout = dense.dtype, check.fraction(dropout, "dropout")
         directions = 2 if recurrent.bidirectional else 1
         self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, directions)
         self._core = _Layers(**self.layers)
         self._pass: Pass | None = None  # the last forward, until its backward
+        self._dropped: int | None = None  # the key of what it dropped
         self._own_parameters()
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether `forward` in training depends on its seed."""
+        return self.dropout > 0 or self.recurrent.draws_masks
 
     @property
     def n_features(self) -> int:
@@ -192,7 +202,10 @@ class Network(Parameterized):
         if self.initial is not None:
             states = self._split_states(self.initial.forward(_given(batch.static)))
         done = make_pass(Job(self.recurrent, self._readout, batch, states, training, seed), tbptt_steps)
-        output = self.dense.forward(done.forward())
+        features = done.forward()
+        self._dropped = seed | _HEAD if training and self.dropout else None
+        self._drop(features)
+        output = self.dense.forward(features)
         self._pass = done
         return output
 
@@ -203,12 +216,17 @@ class Network(Parameterized):
         done, self._pass = self._pass, None
         dfeatures = self.dense.backward(doutput)
         assert dfeatures is not None
+        self._drop(dfeatures)
         trains_embedding = self.embedding is not None and self.embedding.trainable
         dx, dstates = done.backward(dfeatures, trains_embedding)
         if self.initial is not None:
             self.initial.backward(_join_states(dstates), need_dx=False)
         if self.embedding is not None and dx is not None:
             self.embedding.backward(dx)
+
+    def _drop(self, features: Array) -> None:
+        if self._dropped is not None:
+            core.apply_dropout(features, self.dropout, self._dropped)
 
     def infer(self, batch: Batch) -> Array:
         """Compute the outputs of a batch as `forward` without training does, keeping nothing."""
@@ -255,11 +273,11 @@ class Network(Parameterized):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as the layers, which carry the parameters."""
-        return _from_layers, (self.layers, self.pooling)
+        return _from_layers, (self.layers, self.pooling, self.dropout)
 
 
-def _from_layers(layers: dict[str, Any], pooling: str | None) -> Network:
-    return Network(**{"pooling": pooling, **layers})
+def _from_layers(layers: dict[str, Any], pooling: str | None, dropout: float) -> Network:
+    return Network(**{"pooling": pooling, "dropout": dropout, **layers})
 
 
 def _given(static: Array | None) -> Array:

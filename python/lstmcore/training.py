@@ -195,7 +195,7 @@ class Trainer:
     def train_step(self, batch: Batch, targets: Array, weights: Array | None = None) -> tuple[float, float]:
         """Take one step of the optimizer on one batch; return the loss before it and the norm of the gradient."""
         network, config = self.network, self.config
-        seed = int(self.rng.integers(1 << 62)) if network.recurrent.draws_masks else 0
+        seed = int(self.rng.integers(1 << 62)) if network.draws_masks else 0
         output = network.forward(batch, training=True, seed=seed, tbptt_steps=config.tbptt_steps)
         loss, doutput = config.loss(output, targets, weights)
         network.backward(doutput)

@@ -132,12 +132,11 @@ class ForecasterOptions(RNNEstimator):
         )
 
     def _network(self, layout: Layout, frame: Frame, rng: np.random.Generator) -> Network:
-        cell, n_inputs = (
-            str(CELL_ALIASES.get(self.cell, self.cell)),
-            frame.n_seen(layout.n_targets) + layout.n_covariates,
-        )
+        cell = str(CELL_ALIASES.get(self.cell, self.cell))
+        n_inputs = frame.n_seen(layout.n_targets) + layout.n_covariates
         recurrent = from_cell(cell, n_inputs, self.hidden_size, **self._recurrent_options(), seed=rng)
-        return Network(recurrent, None, Dense(recurrent.output_size, layout.n_outputs, seed=rng))
+        dense = Dense(recurrent.output_size, layout.n_outputs, seed=rng)
+        return Network(recurrent, None, dense, dropout=self.dropout)
 
     def _continued(self, layout: Layout, frame: Frame) -> Frame:
         """Return the frame of the present model if the data and options fit the model."""

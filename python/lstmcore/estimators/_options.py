@@ -55,7 +55,7 @@ class NetworkOptions:
     hidden_size, num_layers : int, default=64, 1
         Size of the recurrent stack.
     dropout : float, default=0.0
-        Share of the outputs dropped between layers in training.
+        Share of each layer's outputs that is dropped in training, before the next layer and before the dense layer.
     recurrent_dropout : float, default=0.0
         Share of the units that do not reach the next step in training: the same ones at all steps of a sequence (Gal &
         Ghahramani 2016).
@@ -86,8 +86,9 @@ class NetworkOptions:
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "dropout", "recurrent_dropout", "zoneout", "recompute")
-        return {name: getattr(self, name) for name in names}
+        names = ("num_layers", "recurrent_dropout", "zoneout", "recompute")
+        between = self.dropout if self.num_layers > 1 else 0.0
+        return {**{name: getattr(self, name) for name in names}, "dropout": between}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -128,7 +128,8 @@ class SequenceOptions(NetworkOptions, TrainingOptions):
         initial = None
         if sequences.static is not None:
             initial = Dense(sequences.static.shape[1], recurrent.state_size, seed=rng)
-        return inputs, Network(recurrent, pooling, dense, embedding=embedding, initial=initial)
+        options: dict[str, Any] = {"dropout": self.dropout, "embedding": embedding, "initial": initial}
+        return inputs, Network(recurrent, pooling, dense, **options)
 
     def _embedding_vectors(self) -> Array | None:
         if self.embedding_vectors is None:
