@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.metadata
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,7 +76,7 @@ def measure(task: Task, recipe: Recipe, options: Any) -> dict[str, Any]:
         actual = flat_targets(now.y_test)
         fit = fit_ours(now, recipe, seed)
         ours.add(task.score(fit.predicted, actual), fit)
-        if options.torch and seed < (2 if task.slow else options.seeds):
+        if options.torch and seed < task.torch_seeds:
             import accuracy_torch
 
             other = accuracy_torch.fit(prepared(now, recipe), recipe, seed)
@@ -144,14 +146,13 @@ def changed(recipe: Recipe, settings: list[str]) -> Recipe:
 
 def environment(threads: int) -> dict[str, Any]:
     """Say where and with what this was measured."""
-    import sklearn
     from machine import cpu_name
 
-    import lstmcore
     from lstmcore import _isa
 
-    versions = {"lstmcore": lstmcore.__version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__}
-    return {"cpu": cpu_name(), "threads": threads, "isa": _isa.name, **versions}
+    packages = ("lstmcore", "numpy", "scikit-learn", *(("torch",) if "torch" in sys.modules else ()))
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    return {"cpu": cpu_name(), "threads": threads, "isa": _isa.isa(), **versions}
 
 
 def main() -> None:
@@ -166,6 +167,9 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="change the recipe")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    chosen = [task for task in TASKS if any(part.lower() in task.name.lower() for part in options.task)]
+    if not chosen:
+        parser.error(f"--task must name some of {', '.join(task.name for task in TASKS)}, got {options.task!r}")
 
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before PyTorch is imported
     import lstmcore
@@ -175,14 +179,12 @@ def main() -> None:
     rows = []
     show(title for title, _ in COLUMNS)
     show("-" * width for _, width in COLUMNS)
-    for task in TASKS:
-        if any(part.lower() in task.name.lower() for part in options.task):
-            try:
-                rows.append(measure(task, changed(task.recipe, options.set), options))
-            except Missing as error:
-                show([task.name, f"left out: {error}", *[""] * (len(COLUMNS) - 2)])
-                continue
+    for task in chosen:
+        try:
+            rows.append(measure(task, changed(task.recipe, options.set), options))
             show(cells(task, rows[-1]))
+        except Missing as error:
+            show([task.name, f"left out: {error}", *[""] * (len(COLUMNS) - 2)])
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         content = {"environment": environment(options.threads), "results": rows}
