@@ -52,6 +52,12 @@ void unpack_sequences(const Array<S>& packed, const Ints& starts, const Ints& or
 }
 
 template <class S>
+void apply_dropout(Array<S> values, double p, std::uint64_t key) {
+  require(0 <= p && p < 1, "p must lie in [0, 1)");
+  lstmcore::apply_dropout(values.mutable_data(), values.size(), p, key);
+}
+
+template <class S>
 void register_batches(py::module_& m) {
   m.def("pack_sequences", &pack_sequences<S>, strict("values"), strict("starts"), strict("lengths"), strict("indices"),
         "Gather sequences into (x, batch_sizes, lengths, order), longest first.");
@@ -59,12 +65,6 @@ void register_batches(py::module_& m) {
         strict("batch_sizes"), strict("values"), "Scatter packed rows into values, in place.");
   m.def("apply_dropout", &apply_dropout<S>, strict("values"), py::arg("p"), py::arg("key"),
         "Drop values and scale the others, in place; the same key drops the same.");
-}
-
-template <class S>
-void apply_dropout(Array<S> values, double p, std::uint64_t key) {
-  require(0 <= p && p < 1, "p must lie in [0, 1)");
-  lstmcore::apply_dropout(values.mutable_data(), values.size(), p, key);
 }
 
 // ---- layers ----
