@@ -260,7 +260,7 @@ TASKS = (
     Task(
         "JapaneseVowels",
         archive("JapaneseVowels"),
-        Recipe("gru", 100, bidirectional=True, max_epochs=40, learning_rate=3e-3),
+        Recipe("gru", 100, bidirectional=True, dropout=0.5, max_epochs=40, batch_size=16, learning_rate=3e-3),
         "accuracy",
         0.978,
         ".955-.986",
