@@ -27,8 +27,10 @@ class Network(torch.nn.Module):
     def __init__(self, recipe: Recipe, n_features: int, n_outputs: int, by_step: bool) -> None:
         super().__init__()
         kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[recipe.cell]
-        names = ("hidden_size", "num_layers", "dropout", "bidirectional")
-        self.recurrent = kind(n_features, **{name: getattr(recipe, name) for name in names}, batch_first=True)
+        between = recipe.dropout if recipe.num_layers > 1 else 0.0
+        names = ("hidden_size", "num_layers", "bidirectional")
+        options = {name: getattr(recipe, name) for name in names}
+        self.recurrent = kind(n_features, **options, dropout=between, batch_first=True)
         self.directions = 1 + recipe.bidirectional
         self.dropout = torch.nn.Dropout(recipe.dropout)
         self.dense = torch.nn.Linear(self.directions * recipe.hidden_size, n_outputs)
