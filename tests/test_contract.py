@@ -67,7 +67,6 @@ def test_class_weights_are_sample_weights(rng: np.random.Generator) -> None:
     y = np.where(np.arange(60) < 10, "rare", "common")
     balanced = RNNClassifier(class_weight="balanced", **SMALL).fit(X, y)
     by_dict = RNNClassifier(class_weight={"rare": 3.0, "common": 0.6}, **SMALL).fit(X, y)
-    by_hand = RNNClassifier(**SMALL).fit(X, y)
     by_hand = RNNClassifier(standardize=False, **SMALL).fit(X, y, sample_weight=np.where(y == "rare", 3.0, 0.6))
     plain = RNNClassifier(standardize=False, class_weight="balanced", **SMALL).fit(X, y)
     np.testing.assert_allclose(parameters(balanced), parameters(by_dict), rtol=1e-4, atol=1e-6)

@@ -227,3 +227,10 @@ def test_sequences_with_static_features(rng: np.random.Generator) -> None:
     reg = RNNRegressor(**SMALL).fit(windows, y)
     same = RNNRegressor(**SMALL).fit(windows.joined(), y, static=static)
     np.testing.assert_allclose(reg.predict(windows), same.predict(windows), rtol=1e-4, atol=1e-5)
+
+
+def test_resuming_needs_the_same_parts(rng: np.random.Generator, tmp_path: Any) -> None:
+    X, path = ragged(rng), tmp_path / "run.safetensors"
+    RNNRegressor(callbacks=[lstmcore.callbacks.Checkpoint(path)], **SMALL).fit(X, sums(X))
+    with pytest.raises(ValueError, match=r"resume_from=.*run\.safetensors' is a checkpoint of a fit without early_stop"):
+        RNNRegressor(early_stopping=True, **SMALL).fit(X, sums(X), resume_from=path)

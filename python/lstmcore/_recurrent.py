@@ -14,13 +14,13 @@ from lstmcore import _init, _options
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._packing import Packing
-from lstmcore._parameters import Parameterized
+from lstmcore._parameters import Layer
 from lstmcore._states import State, StateLayout
 from lstmcore._tbptt import Window, windows
 from lstmcore._validation import Array
 
 
-class Recurrent(Parameterized):
+class Recurrent(Layer):
     """A stack of layers of any registered cell, in one direction or both.
 
     `LSTM`, `GRU` and `RNN` are this class with the cell picked by their options; `from_cell` picks it by name.
@@ -404,17 +404,9 @@ class Recurrent(Parameterized):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return configuration and parameters; gradients and an unfinished forward are not carried along."""
-        made = ("_core", "_core_step", "_states", "flat_gradients", "parameters", "gradients", "_packing")
-        state = {name: value for name, value in self.__dict__.items() if name not in made}
+        made = ("_core_step", "_states", "_packing")
+        state = {name: value for name, value in super().__getstate__().items() if name not in made}
         return {**state, "_rng": copy.deepcopy(self._rng)}  # copies draw the same masks, and none draws another's
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the layer anew, on vectors of its own."""
-        self.__dict__.update(state)
-        values = self.flat_parameters
-        self._build()
-        self.flat_parameters[...] = values
-        self.parameters_changed()
 
     def __repr__(self) -> str:
         """Return the constructor call, options at their defaults left out."""

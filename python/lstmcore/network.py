@@ -344,6 +344,9 @@ class NetworkSession:
         self._step, self._dense = recurrent._core.step, network.dense._core.infer
         self._pooling = network._readout.pooling
         self._static = static
+        self._states: list[Array] = recurrent._states.zeros(self.n_streams)
+        self._pooled = np.zeros((0, 0)) if self._pooling is None else self._pooling.start(self.n_streams)
+        self.n_steps = np.zeros(self.n_streams, np.int64)
         self.reset()
 
     def reset(self, streams: Any = None, static: Array | None = None) -> None:
@@ -356,15 +359,10 @@ class NetworkSession:
             assert self._static is not None
             self._static[streams] = static
         fresh = self.network.initial_states(self._static) or self.network.recurrent._states.zeros(self.n_streams)
-        if not hasattr(self, "_states"):
-            width = 0 if self._pooling is None else self._pooling.state_width
-            self._states: list[Array] = fresh
-            self._pooled = np.zeros((self.n_streams, width), self.network.dtype)
-            self.n_steps = np.zeros(self.n_streams, np.int64)
-            return
         for state, new in zip(self._states, fresh, strict=True):
             state[:, streams] = new[:, streams]
-        self._pooled[streams] = 0
+        if self._pooling is not None:
+            self._pooled[streams] = 0
         self.n_steps[streams] = 0
 
     @property

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from lstmcore import _validation as check
+from lstmcore import checkpoint
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.estimators._options import NetworkOptions, TrainingOptions
@@ -276,12 +277,14 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
 
     def _split_generator(self, resume_from: Any) -> np.random.Generator:
         """What decides who is held out: the same for a training that is resumed."""
-        trainer = self._trainer
         if resume_from is None:
-            trainer.extra["split_seed"] = int(trainer.rng.integers(1 << 62))
+            seed = int(self._trainer.rng.integers(1 << 62))
         else:
-            trainer.load_checkpoint(resume_from)
-        return np.random.default_rng(trainer.extra.get("split_seed"))
+            seed = checkpoint.read_extra(resume_from).get("split_seed")
+            if seed is None:
+                raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
+        self._trainer.extra["split_seed"] = seed
+        return np.random.default_rng(seed)
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""

@@ -7,8 +7,11 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from sklearn.utils.class_weight import compute_sample_weight
+
 from lstmcore import _validation as check
 from lstmcore._isa import core
+from lstmcore._validation import Array
 from lstmcore.losses import Loss
 from lstmcore.training import TrainingConfig
 
@@ -89,6 +92,31 @@ class NetworkOptions:
         names = ("num_layers", "recurrent_dropout", "zoneout", "recompute")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LabelOptions:
+    """How labels count.
+
+    Parameters
+    ----------
+    class_weight : {None, "balanced"} or dict, default=None
+        Weights of the classes in the loss, as in scikit-learn; what is counted is what has a label.
+    label_smoothing : float, default=0.0
+        Share of the probability that the targets spread over all classes (Szegedy et al. 2016).
+    """
+
+    class_weight: Any = None
+    label_smoothing: float = 0.0
+
+    def _check_label_options(self) -> None:
+        check.fraction(self.label_smoothing, "label_smoothing")
+        if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, dict)):
+            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
+
+    def _class_weights(self, raw: Array) -> Array | None:
+        """Weights of labels by their classes."""
+        return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from lstmcore import _validation as check
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.estimators._base import SequenceEstimator, check_length
-from lstmcore.estimators._options import documented
+from lstmcore.estimators._options import LabelOptions, documented
 from lstmcore.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from lstmcore.model import ClassifierModel
 from lstmcore.sequences import Sequences
@@ -23,7 +21,7 @@ from lstmcore.sequences import Sequences
 
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNClassifier(ClassifierMixin, SequenceEstimator):
+class RNNClassifier(ClassifierMixin, LabelOptions, SequenceEstimator):
     """Classify sequences with a recurrent network.
 
     A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer with softmax
@@ -39,10 +37,6 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         (with learnt weights, Felbo et al. 2017) of the outputs over the steps.
     patch_size : int, default=1
         Time points that make one step of the network: for long, smooth series.
-    class_weight : {None, "balanced"} or dict, default=None
-        Weights of the classes in the loss, as in scikit-learn.
-    label_smoothing : float, default=0.0
-        Share of the probability that the targets spread over all classes (Szegedy et al. 2016).
 
     Attributes
     ----------
@@ -81,8 +75,6 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
 
     pooling: str = "last"
     patch_size: int = 1
-    class_weight: Any = None
-    label_smoothing: float = 0.0
     model_: ClassifierModel = field(init=False)
     _known_classes: Array | None = field(init=False, default=None)  # what partial_fit was told
 
@@ -159,9 +151,7 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
 
     def _check_options(self) -> None:
         super()._check_options()
-        check.fraction(self.label_smoothing, "label_smoothing")
-        if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, dict)):
-            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
+        self._check_label_options()
 
     def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
         check_length(y, sequences, name, self)
@@ -199,9 +189,6 @@ class RNNClassifier(ClassifierMixin, SequenceEstimator):
         if model.multilabel:
             return np.ascontiguousarray(raw, dtype=model.network.dtype)
         return encode_labels(raw, self.classes_)
-
-    def _class_weights(self, raw: Array) -> Array | None:
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Hold out the same share of each class."""

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.utils.class_weight import compute_sample_weight
 
-from lstmcore import _validation as check
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.estimators._base import SequenceEstimator
-from lstmcore.estimators._options import documented
+from lstmcore.estimators._options import LabelOptions, documented
 from lstmcore.estimators.classifier import encode_labels
 from lstmcore.losses import CrossEntropy, Loss
 from lstmcore.model import TaggerModel
@@ -21,7 +19,7 @@ from lstmcore.sequences import Sequences
 
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNTagger(SequenceEstimator):
+class RNNTagger(LabelOptions, SequenceEstimator):
     """Label every step of sequences with a recurrent network.
 
     A stack of recurrent layers reads each sequence, and a dense layer with softmax gives the class probabilities of
@@ -29,13 +27,6 @@ class RNNTagger(SequenceEstimator):
 
     y is a label sequence for each sequence: a list of 1-D arrays as long as their sequences, or an array
     [n_samples, n_timesteps].
-
-    Parameters
-    ----------
-    class_weight : {None, "balanced"} or dict, default=None
-        Weights of the classes in the loss, as in scikit-learn; steps are what is counted.
-    label_smoothing : float, default=0.0
-        Share of the probability that the targets spread over all classes (Szegedy et al. 2016).
 
     Attributes
     ----------
@@ -63,8 +54,6 @@ class RNNTagger(SequenceEstimator):
     True
     """
 
-    class_weight: Any = None
-    label_smoothing: float = 0.0
     model_: TaggerModel = field(init=False)
 
     def predict(self, X: Any, static: Any = None) -> Any:
@@ -117,9 +106,7 @@ class RNNTagger(SequenceEstimator):
 
     def _check_options(self) -> None:
         super()._check_options()
-        check.fraction(self.label_smoothing, "label_smoothing")
-        if not (self.class_weight is None or self.class_weight == "balanced" or isinstance(self.class_weight, dict)):
-            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
+        self._check_label_options()
 
     def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
         return super()._read(X, name, static).joined()
@@ -157,9 +144,6 @@ class RNNTagger(SequenceEstimator):
     def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
         by_step = None if weights is None else np.repeat(weights, sequences.lengths)
         return super()._prepared(sequences, raw, by_step)._replace(by_row=True)
-
-    def _class_weights(self, raw: Array) -> Array | None:
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, raw)
 
     def _loss(self) -> Loss:
         return CrossEntropy(self.label_smoothing)
