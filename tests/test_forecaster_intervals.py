@@ -126,6 +126,23 @@ def test_no_part_learns_from_outcomes_of_another(horizon, steps, fractions):
 # ---- backtests ----
 
 
+@pytest.mark.parametrize("difference", [False, True, 12])
+@pytest.mark.parametrize("several", [False, True])
+def test_nothing_held_out_has_a_part_in_the_model(several, difference):
+    """Whatever happened in the calibration part: the same parameters and the same scales, bit for bit."""
+    y = seasonal(200)
+    other = y.copy()
+    other[165:] = 1e4 + 100 * walk(35)  # the last outcome that a seasonal model learns from is row 161
+    models = []
+    for series in (y, other):
+        forecaster = RNNForecaster(**QUICK, difference=difference, calibration_fraction=0.2)
+        models.append(forecaster.fit([series, walk(150)] if several else series).model_)
+    assert models[0].network.flat_parameters.tobytes() == models[1].network.flat_parameters.tobytes()
+    for name in ("frame", "inputs", "outputs"):
+        assert models[0]._task_config()[name] == models[1]._task_config()[name]
+    assert not np.array_equal(models[0].calibration.errors, models[1].calibration.errors)
+
+
 def test_a_backtest_is_a_loop_of_fits_and_forecasts():
     y, X, known = walk(120), walk(120, 1, seed=1), walk(120, 2, seed=2)
     forecaster = RNNForecaster(**QUICK, horizon=3, quantiles=(0.1, 0.5, 0.9), difference=True)

@@ -231,6 +231,10 @@ class Lesson(NamedTuple):
         rows = _joined(seen.values[start:stop], None if covariates is None else covariates[start:stop])
         return cls(rows[:, 0], answers[start:].reshape(stop - start, -1))
 
+    def part(self, origins: range) -> Lesson:
+        """What some of the origins teach."""
+        return Lesson(self.rows[origins.start : origins.stop], self.answers[origins.start : origins.stop])
+
 
 @dataclass(frozen=True)
 class SeriesScaling:

@@ -278,13 +278,13 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
     def _split_generator(self, resume_from: Any) -> np.random.Generator:
         """What decides who is held out: the same for a training that is resumed."""
         if resume_from is None:
-            seed = int(self._trainer.rng.integers(1 << 62))
+            extra: dict[str, Any] = {"split_seed": int(self._trainer.rng.integers(1 << 62))}
         else:
-            seed = checkpoint.read_extra(resume_from).get("split_seed")
-            if seed is None:
-                raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
-        self._trainer.extra["split_seed"] = seed
-        return np.random.default_rng(seed)
+            extra = checkpoint.read_extra(resume_from)
+        if "split_seed" not in extra:
+            raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
+        self._trainer.extra |= extra
+        return np.random.default_rng(extra["split_seed"])
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""

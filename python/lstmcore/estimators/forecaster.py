@@ -103,31 +103,37 @@ class RNNForecaster(ForecasterOptions):
             raise ValueError("X cannot be forecast with strategy='recursive': pass what is known ahead as known")
         rng, frame = self._generator(), Frame(int(self.difference), self._halflife())
         splits = [self._split(record, layout, frame) for record in panel.records]
+        # Scales, too, come from what is trained on: nothing held out has a part in the model. Later forecasts of
+        # several series take each one's scale from all of its history, as a loaded model does.
+        reach = max(frame.period - 1, 0) + layout.horizon
+        seen = [record.y[: split.train.stop + reach] for record, split in zip(panel.records, splits, strict=True)]
         if self.warm_start and hasattr(self, "model_"):
             frame = self._continued(layout, frame)
         elif panel.shared:
-            frame = replace(frame, scale=frame.measure(panel.records[0].y))
-        scales = [frame.scale or frame.measure(record.y) for record in panel.records]
-        panel = replace(panel, records=[replace(r, scale=s) for r, s in zip(panel.records, scales, strict=True)])
-        lessons = [Lesson.of(r.y, r.covariates(layout), frame, layout.horizon, r.scale) for r in panel.records]
+            frame = replace(frame, scale=frame.measure(seen[0]))
+        training = [replace(r, scale=frame.scale or frame.measure(y)) for r, y in zip(panel.records, seen, strict=True)]
+        lessons = [Lesson.of(r.y, r.covariates(layout), frame, layout.horizon, r.scale) for r in training]
         if not (self.warm_start and hasattr(self, "model_")):
-            self.model_ = ForecasterModel(self._network(layout, frame, rng), SeriesScaling.fit(lessons, frame), layout)
+            learnt = [lesson.part(split.train) for lesson, split in zip(lessons, splits, strict=True)]
+            self.model_ = ForecasterModel(self._network(layout, frame, rng), SeriesScaling.fit(learnt, frame), layout)
         try:
             self._train(lessons, splits, rng, resume_from)
-            self._calibrate(panel, splits)
+            self._calibrate(training, splits)
         finally:  # also where training diverged: the model has its last good parameters
-            self._panel, self._session = panel, self.model_.session(len(panel.records))
+            scales = [frame.scale or frame.measure(record.y) for record in panel.records]
+            records = [replace(record, scale=scale) for record, scale in zip(panel.records, scales, strict=True)]
+            self._panel, self._session = replace(panel, records=records), self.model_.session(len(records))
             self._session.measure(scales)
-            self._observe(self._session, panel.records)
+            self._observe(self._session, records)
         return self
 
-    def _calibrate(self, panel: Panel, splits: list[Split]) -> None:
+    def _calibrate(self, records: list[Record], splits: list[Split]) -> None:
         """Give the model the errors of the calibration parts."""
         if self.calibration_fraction is None:
             return
         thin = max(1, sum(len(split.calibration) for split in splits) // _ERRORS)
         happened, forecasts, units = [], [], []
-        for record, split in zip(panel.records, splits, strict=True):
+        for record, split in zip(records, splits, strict=True):
             origins = np.array(split.calibration)[::-thin][::-1]
             found, unit = forecasts_at(self.model_, record, origins)
             happened.append(outcomes(record.y, origins, self.model_.layout.steps))
