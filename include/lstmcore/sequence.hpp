@@ -18,6 +18,7 @@ class Sequence final : public Unit<S> {
   using Layout = typename Cell::template Layout<Stage>;
   static constexpr bool kScratchTiles = kStages == 1 && Cell::kNormalised == 0;  // gates of a passing step are not kept
   static constexpr bool kPeepholes = Cell::kVectors > 0 && Cell::kNormalised == 0;
+  static constexpr bool kLinked = is_linked<Cell>, kOwnOutput = has_own_output<Cell>;
   using Norms = NormPhases<S, Cell>;
   using XSums = Gates<Cell::kBlocks, Cell::kBlocks, Cell::kBlocks>;  // of a normalised cell: W x and U h₋₁ apart
   using HSums = Gates<Cell::kBlocks, 0, 0>;
@@ -44,6 +45,8 @@ class Sequence final : public Unit<S> {
   void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) override {
     Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
     tape.noise.start(noise, steps.B, plan_.output_size);
+    tape.lower = io.lower;
+    tape.upper = io.upper;
     reserve(tape, steps, keep);
     if (keep == Keep::States) {
       remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
@@ -63,6 +66,7 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_units());
+    if (kOwnOutput) dy_.reserve(steps.B * ld_h());
     if (kept_.noise.any()) {
       dseen_.reserve(steps.B * ld_h());
       dh_kept_.reserve(steps.B * ld_h());
@@ -139,6 +143,7 @@ class Sequence final : public Unit<S> {
       if (tape.noise.zones()) tape.c_new.reserve(rows * ld_units());
     }
     if (kStages == 2) tape.mid.reserve(rows * ld_units());
+    if (kOwnOutput) tape.y.reserve(steps.B * ld_h());
     if constexpr (Cell::kNormalised > 0) {
       tape.means.reserve(steps.B * Norms::kNorms);
       tape.scales.reserve(rows * Norms::kNorms);
@@ -199,6 +204,12 @@ class Sequence final : public Unit<S> {
       row.c = c_after(tape, step, b) + lane;
     }
     if constexpr (kStages == 2) row.mid = tape.mid.data() + (step.gates + b) * ld_units() + lane;
+    if constexpr (kOwnOutput) row.y = tape.y.data() + b * ld_h() + lane;
+    if constexpr (kLinked) {
+      const Index place = (step.row + b) * ld_units() + lane;
+      if (plan_.shape.above) row.lower = tape.lower + place;
+      row.upper = tape.upper + place;
+    }
     row.vectors = weights_.vectors() + lane;
     row.vector_stride = weights_.vector_stride();
     return row;
@@ -270,7 +281,8 @@ class Sequence final : public Unit<S> {
       share.meet();
     });
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
-      store_row(h_after(tape, step, b), h_lanes, io.y + (step.row + b) * io.ldy);
+      const S* y = kOwnOutput ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
+      store_row(y, h_lanes, io.y + (step.row + b) * io.ldy);
     }
     for (Index b = step.staying; b < step.end; ++b) {
       if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
@@ -385,7 +397,8 @@ class Sequence final : public Unit<S> {
       }
     }
     p.one_place = kScratch;
-    p.out = kScratch ? Place<S*>{scratch, 8 * L::count * V, L::count * V} : gates_from<Stage>(tape, step.gates);
+    p.out = kScratch ? Place<S*>{scratch, max_rows(L::count) * L::count * V, L::count * V}
+                     : gates_from<Stage>(tape, step.gates);
     const auto finish = [&](Index panel, int np, Index b, int mr) {
       finish_tile<Stage, kKeep>(p, step, tape, panel, np, b, mr);
     };
@@ -418,19 +431,28 @@ class Sequence final : public Unit<S> {
         load_row(io.dhn, b, width_h, h_lanes, dh_.data() + b * ld_h());
         if (Cell::kHasC) load_row(io.dcn, b, width_c, c_lanes, dc_.data() + b * ld_units());
       }
-      for (Index b = step.begin; b < step.end && io.dy != nullptr; ++b) {
-        const S* dy = io.dy + (step.row + b) * io.lddy;
-        S* dh = dh_.data() + b * ld_h();
-        LSTMCORE_SIMD
-        for (Index j = h_lanes.begin; j < h_lanes.end; ++j) dh[j] += dy[j];
-      }
+      take_output_gradients(step, io, h_lanes);
       if (kept_.noise.zones()) split_gradients(step, h_lanes, c_lanes);
-      if constexpr (kStages == 2) backward_stage<kLast>(step, share);
-      backward_stage<0>(step, share);
+      if constexpr (kStages == 2) backward_stage<kLast>(step, io, share);
+      backward_stage<0>(step, io, share);
       if (kept_.noise.any()) join_gradients(step, h_lanes, c_lanes);
       for (Index b = step.entering; b < step.end; ++b) {
         if (io.dh0) store_row(dh_.data() + b * ld_h(), h_lanes, io.dh0 + b * width_h);
         if (io.dc0) store_row(dc_.data() + b * ld_units(), c_lanes, io.dc0 + b * width_c);
+      }
+    }
+  }
+
+  // ∂/∂y of a step: a part of ∂/∂h, unless the output is another.
+  void take_output_gradients(const Step& step, const BackwardArrays<S>& io, const Lanes& lanes) {
+    for (Index b = step.begin; b < step.end; ++b) {
+      const S* dy = io.dy == nullptr ? nullptr : io.dy + (step.row + b) * io.lddy;
+      if constexpr (kOwnOutput) {
+        load_row(dy, 0, 0, lanes, dy_.data() + b * ld_h());
+      } else if (dy != nullptr) {
+        S* dh = dh_.data() + b * ld_h();
+        LSTMCORE_SIMD
+        for (Index j = lanes.begin; j < lanes.end; ++j) dh[j] += dy[j];
       }
     }
   }
@@ -472,7 +494,7 @@ class Sequence final : public Unit<S> {
   }
 
   template <int Stage>
-  void backward_stage(const Step& step, const Share& share) {
+  void backward_stage(const Step& step, const BackwardArrays<S>& io, const Share& share) {
     using L = Layout<Stage>;
     const auto pointwise = [&](auto stage_or_phase, Index b, Index panel) {
       Row<S> row = kept_row(step, b, panel);
@@ -482,6 +504,8 @@ class Sequence final : public Unit<S> {
       row.dh = dh_.data() + b * ld_h() + panel * V;
       row.dc = dc_.data() + b * ld_units() + panel * V;
       row.dmid = dmid_.data() + b * ld_units() + panel * V;
+      if constexpr (kOwnOutput) row.dy = dy_.data() + b * ld_h() + panel * V;
+      if constexpr (kLinked) row.dlink = io.dlink + (step.row + b) * ld_units() + panel * V;
       Cell::template backward<stage_or_phase>(row);
     };
     if constexpr (Cell::kNormalised > 0) {
@@ -574,6 +598,7 @@ class Sequence final : public Unit<S> {
   Buffer<S> ones_;  // 1 for each unit, 0 beyond
   Tape<S> kept_, passing_;
   Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
+  Buffer<S> dy_;                         // of the outputs of this step, where they are not h
   Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
   Buffer<RowSums<S>> row_sums_;          // of a normalised cell: what one step backward needs of each row
   ParameterGradients<S, Cell> sums_;

@@ -14,7 +14,9 @@ namespace lstmcore {
 struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
-  bool bf16 = false;  // weights are stored as BFloat16 for passes that keep nothing
+  bool bf16 = false;                // weights are stored as BFloat16 for passes that keep nothing
+  bool above = false;               // a linked cell has a layer below it
+  std::vector<Index> periods = {};  // of a clockwork cell; empty: the default
 };
 
 struct Parameter {
@@ -29,7 +31,7 @@ struct StagePlan {
   Index units;                 // width of what it computes
   Index recurrent_size;        // width of the operand s of U s
   Index weight_ih, weight_hh;  // places of W and U in the flat vector
-  Index x_row[4], h_row[4];    // row of W and U at which the block of each gate starts
+  Index x_row[8], h_row[8];    // row of W and U at which the block of each gate starts
   bool bias;
 };
 
@@ -45,10 +47,18 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
+// Blocks of H rows of U: fewer than those of W where a gate sees x alone.
+template <class Cell>
+constexpr int recurrent_blocks() {
+  constexpr int first = Cell::template Layout<0>::h_count;
+  if constexpr (Cell::kStages == 2 && !Cell::kProjected) return first + Cell::template Layout<1>::h_count;
+  return first;
+}
+
 template <class Cell>
 UnitPlan make_plan(const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
-  const Index rows = Cell::kBlocks * H;
+  const Index rows = Cell::kBlocks * H, recurrent_rows = recurrent_blocks<Cell>() * H;
   UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
@@ -56,11 +66,11 @@ UnitPlan make_plan(const UnitShape& shape) {
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {recurrent_rows, P});
   const bool bias = shape.bias && Cell::kNormalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
-    plan.bias_hh = add("bias_hh", {rows});
+    plan.bias_hh = add("bias_hh", {recurrent_rows});
   }
   const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
   for (int j = 0, blocks = 1; j < Cell::kVectors; j += blocks, blocks = 1) {
