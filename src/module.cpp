@@ -25,12 +25,14 @@ py::list list_cells() {
   for (const lstmcore::CellInfo& cell : lstmcore::cells()) {
     py::list states;
     states.append("h");
-    if (cell.has_c) states.append("c");
+    if (cell.has_c) states.append(cell.clock ? "clock" : "c");
     py::dict entry;
     entry["name"] = cell.name;
     entry["states"] = states;
     entry["description"] = cell.description;
     entry["projection"] = cell.projection;
+    entry["own_output"] = cell.own_output;
+    entry["noise"] = !cell.clock;
     list.append(entry);
   }
   return list;

@@ -5,10 +5,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "lstmcore/cells/depth_gated.hpp"
+#include "lstmcore/cells/grid.hpp"
 #include "lstmcore/cells/gru.hpp"
 #include "lstmcore/cells/layer_norm.hpp"
 #include "lstmcore/cells/lstm.hpp"
 #include "lstmcore/cells/rnn.hpp"
+#include "lstmcore/clockwork.hpp"
 #include "lstmcore/sequence.hpp"
 
 namespace lstmcore {
@@ -18,11 +21,16 @@ struct CellInfo {
   const char* description;
   bool has_c;       // states are h and c, otherwise h alone
   bool projection;  // takes proj_size
+  bool own_output;  // y is not h
+  bool linked;      // layers hand something up beside y
+  bool clock;       // c is a step number, of width 1
 };
 
 template <class Visit>
 void for_each_cell(Visit&& visit) {
   // visit.cell<Cell, CellWithProjection or void>(name, description)
+  // visit.linked<LowestCell, CellAbove>(name, description)
+  // visit.clockwork<CellOfModules>(name, description)
   visit.template cell<Lstm<false, false, false>, Lstm<false, false, true>>("lstm", "LSTM with a forget gate");
   visit.template cell<Lstm<true, false, false>, Lstm<true, false, true>>("lstm_peephole", "LSTM with peepholes");
   visit.template cell<Lstm<false, true, false>, Lstm<false, true, true>>("lstm_coupled", "LSTM with f = 1 - i");
@@ -36,6 +44,11 @@ void for_each_cell(Visit&& visit) {
   visit.template cell<Rnn<Relu, false>, void>("rnn_relu", "simple RNN with max(x, 0)");
   visit.template cell<Rnn<HardTanh, false>, void>("rnn_hardtanh", "simple RNN with min(max(x, -1), 1)");
   visit.template cell<Rnn<Tanh, true>, void>("rnn_residual", "residual RNN, h = h_prev + tanh(...)");
+  visit.template linked<DepthGated<true>, DepthGated<false>>("lstm_depth_gated",
+                                                             "LSTM with a gate to the memory of the layer below");
+  visit.template linked<GridLstm<true>, GridLstm<false>>("grid_lstm",
+                                                         "grid LSTM: one LSTM along time, one along depth");
+  visit.template clockwork<Rnn<Tanh, false>>("rnn_clockwork", "clockwork RNN: groups of units, each with a period");
 }
 
 namespace detail {
@@ -54,10 +67,27 @@ struct MakeUnit {
         unit = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
         return;
       }
-    } else if (shape.proj_size > 0) {
+    }
+    refuse_projection();
+    unit = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
+  }
+
+  void refuse_projection() const {
+    if (shape.proj_size > 0) {
       throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
     }
-    unit = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
+  }
+
+  template <class Lowest, class Above>
+  void linked(const char* cell_name, const char* description) {
+    return shape.above ? cell<Above, void>(cell_name, description) : cell<Lowest, void>(cell_name, description);
+  }
+
+  template <class Cell>
+  void clockwork(const char* cell_name, const char*) {
+    if (name != cell_name) return;
+    refuse_projection();
+    unit = std::make_unique<Clockwork<S>>(cell_table<S, Cell>(), shape);
   }
 };
 
@@ -65,7 +95,16 @@ struct ListCells {
   std::vector<CellInfo> list;
   template <class Cell, class Projected>
   void cell(const char* name, const char* description) {
-    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>});
+    list.push_back(
+        {name, description, Cell::kHasC, !std::is_void_v<Projected>, has_own_output<Cell>, is_linked<Cell>, false});
+  }
+  template <class Lowest, class Above>
+  void linked(const char* name, const char* description) {
+    cell<Lowest, void>(name, description);
+  }
+  template <class Cell>
+  void clockwork(const char* name, const char* description) {
+    list.push_back({name, description, true, false, false, false, true});
   }
 };
 

@@ -15,7 +15,9 @@ namespace lstmcore {
 struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
-  bool bf16 = false;  // weights are stored as BFloat16 for passes that keep nothing
+  bool bf16 = false;                // weights are stored as BFloat16 for passes that keep nothing
+  bool above = false;               // a linked cell has a layer below it
+  std::vector<Index> periods = {};  // of a clockwork cell; empty: the default
 };
 
 struct Parameter {
@@ -39,6 +41,7 @@ struct CellTraits {
   const Norm* norms;  // of a normalised cell
   int norm_count;
   bool has_c, keeps_h, projected;
+  bool linked, own_output;
   Layout layout[2];
   int (*x_block)(int stage, int gate);
   int (*h_block)(int stage, int gate);
@@ -52,7 +55,7 @@ struct StagePlan {
   Index units;                 // width of what it computes
   Index recurrent_size;        // width of the operand s of U s
   Index weight_ih, weight_hh;  // places of W and U in the flat vector
-  Index x_row[4], h_row[4];    // row of W and U at which the block of each gate starts
+  Index x_row[8], h_row[8];    // row of W and U at which the block of each gate starts
   bool bias;
 };
 
@@ -68,9 +71,15 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
+// Blocks of H rows of U: fewer than those of W where a gate sees x alone.
+inline int recurrent_blocks(const CellTraits& cell) {
+  const bool both = cell.stages == 2 && !cell.projected;
+  return cell.layout[0].h_count + (both ? cell.layout[1].h_count : 0);
+}
+
 inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : H;
-  const Index rows = cell.blocks * H;
+  const Index rows = cell.blocks * H, recurrent_rows = recurrent_blocks(cell) * H;
   UnitPlan plan{shape, P, cell.stages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
@@ -78,11 +87,11 @@ inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {recurrent_rows, P});
   const bool bias = shape.bias && cell.normalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
-    plan.bias_hh = add("bias_hh", {rows});
+    plan.bias_hh = add("bias_hh", {recurrent_rows});
   }
   const Index weight_hr = cell.projected ? add("weight_hr", {P, H}) : 0;
   for (int j = 0, blocks = 1; j < cell.vectors; j += blocks, blocks = 1) {
