@@ -31,6 +31,7 @@ class StateLayout:
     def __init__(self, cell: str, widths: dict[str, int], count: int, dtype: np.dtype[Any]) -> None:
         self.cell, self.widths, self.count, self.dtype = cell, widths, count, dtype
         self.single = len(widths) == 1
+        self.learned = {symbol: width for symbol, width in widths.items() if symbol != "clock"}  # what may be trained
 
     def zeros(self, batch: int) -> list[Array]:
         """Return the state that sequences start from."""

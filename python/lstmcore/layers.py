@@ -7,6 +7,7 @@ torch's names, shapes and gate order. docs/cells.md has the equations.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,9 @@ class RNN(Recurrent):
         As in `Recurrent` and `torch.nn.RNN`.
     residual : bool, default=False
         h = h' + tanh(...): with nonlinearity="tanh" only.
+    periods : sequence of int or None, default=None
+        A clockwork RNN (Koutnik et al. 2014): as many groups of units, each of which computes at the steps that its
+        period divides, and sees itself and the slower groups. Its state is (h, clock). With nonlinearity="tanh" only.
     recurrent_init, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
         As in `Recurrent`.
 
@@ -191,6 +195,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         *,
         residual: bool = False,
+        periods: Sequence[int] | None = None,
         recurrent_init: str = "uniform",
         recompute: bool = False,
         weight_dtype: str | None = None,
@@ -201,10 +206,13 @@ class RNN(Recurrent):
     ) -> None:
         self.nonlinearity = check.choice(nonlinearity, "nonlinearity", ("tanh", "relu", "hardtanh"))
         self.residual = check.flag(residual, "residual")
-        if residual and nonlinearity != "tanh":
-            raise ValueError(f"residual=True needs nonlinearity='tanh', got {nonlinearity!r}")
+        for name, chosen in (("residual=True", residual), (f"periods={periods!r}", periods is not None)):
+            if chosen and nonlinearity != "tanh":
+                raise ValueError(f"{name} needs nonlinearity='tanh', got {nonlinearity!r}")
+        if residual and periods is not None:
+            raise ValueError(f"periods must be None with residual=True, got {periods!r}")
         super().__init__(
-            "rnn_residual" if residual else f"rnn_{nonlinearity}",
+            "rnn_residual" if residual else f"rnn_{nonlinearity}" if periods is None else "rnn_clockwork",
             input_size,
             hidden_size,
             num_layers,
@@ -217,6 +225,7 @@ class RNN(Recurrent):
             weight_dtype=weight_dtype,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            periods=periods,
             dtype=dtype,
             seed=seed,
         )

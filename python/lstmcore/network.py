@@ -150,8 +150,7 @@ class Network(Parameterized):
         _check_widths(self.layers)
         self.recurrent, self.dense, self.embedding, self.initial = recurrent, dense, embedding, initial
         self.dtype, self.dropout = dense.dtype, check.fraction(dropout, "dropout")
-        directions = 2 if recurrent.bidirectional else 1
-        self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, directions)
+        self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, recurrent)
         self._core = _Layers(**self.layers)
         self._pass: Pass | None = None  # the last forward, until its backward
         self._dropped: int | None = None  # the key of what it dropped
@@ -220,7 +219,8 @@ class Network(Parameterized):
         trains_embedding = self.embedding is not None and self.embedding.trainable
         dx, dstates = done.backward(dfeatures, trains_embedding)
         if self.initial is not None:
-            self.initial.backward(_join_states(dstates), need_dx=False)
+            learned = dstates[: len(self.recurrent._states.learned)]
+            self.initial.backward(_join_states(learned), need_dx=False)
         if self.embedding is not None and dx is not None:
             self.embedding.backward(dx)
 
@@ -265,11 +265,11 @@ class Network(Parameterized):
 
     def _split_states(self, flat: Array) -> list[Array]:
         layout, states, begin = self.recurrent._states, [], 0
-        for width in layout.widths.values():
+        for width in layout.learned.values():
             part = flat[:, begin : begin + layout.count * width].reshape(len(flat), layout.count, width)
             states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
             begin += layout.count * width
-        return states
+        return states + layout.zeros(len(flat))[len(states) :]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as the layers, which carry the parameters."""

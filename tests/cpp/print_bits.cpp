@@ -33,7 +33,7 @@ template <class S>
 std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection, bool bf16,
                            const std::vector<std::int64_t>& sizes, double noise = 0) {
   lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, noise, true, projection ? hidden - 1 : 0, bf16};
-  config.recurrent_dropout = config.zoneout = noise;
+  if (!lstmcore::cell_info(cell).clock) config.recurrent_dropout = config.zoneout = noise;
   lstmcore::Recurrent<S> network(config);
   lstmcore::Steps steps;
   steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sklearn.utils.class_weight import compute_sample_weight
 
+from lstmcore import _options as layer_options
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._validation import Array
@@ -65,6 +66,8 @@ class NetworkOptions:
     zoneout : float, default=0.0
         Probability with which a unit keeps its previous value at a step of training; predictions take the expected
         value (Krueger et al. 2017).
+    periods : sequence of int, optional
+        Of a clockwork cell: the period of each group of units in steps, see `RNN`; default: 1, 2, 4, 8.
     recompute : bool, default=False
         Compute the gates again in the backward pass instead of keeping them: about a third of the memory of training,
         about a quarter more time, the same bits.
@@ -76,20 +79,24 @@ class NetworkOptions:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
+    periods: Any = None
     recompute: bool = False
 
     def _check_options(self) -> None:
         """Check every option; ValueError or TypeError names it and quotes its value."""
-        check.choice(self.cell, "cell", [*(cell["name"] for cell in core.cells()), *CELL_ALIASES])
-        check.integer(self.hidden_size, "hidden_size")
+        registry = {info["name"]: info for info in core.cells()}
+        cell = check.choice(self.cell, "cell", [*registry, *CELL_ALIASES])
+        info = registry[CELL_ALIASES.get(cell, cell)]
+        layer_options.periods(self.periods, check.integer(self.hidden_size, "hidden_size"), info)
         check.integer(self.num_layers, "num_layers")
-        for name in ("dropout", "recurrent_dropout", "zoneout"):
-            check.fraction(getattr(self, name), name)
+        check.fraction(self.dropout, "dropout")
+        for name in ("recurrent_dropout", "zoneout"):
+            layer_options.recurrent_noise(getattr(self, name), name, info)
         check.flag(self.recompute, "recompute")
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "recurrent_dropout", "zoneout", "recompute")
+        names = ("num_layers", "recurrent_dropout", "zoneout", "periods", "recompute")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
 
