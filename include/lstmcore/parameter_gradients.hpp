@@ -38,9 +38,12 @@ class ParameterGradients {
       InputSum<Stage>(d, x + segment.row * I, I, I, x_sums_[Stage].reserve(InputSum<Stage>::size(d.panels, I)))
           .run(first);
     }
-    const Index ld = padded<S>(Stage == 0 ? plan_.output_size : plan_.shape.hidden_size);
-    const S* recurrent = Stage == 0 ? tape.h_in.data() + segment.row * ld : tape.mid.data() + row * ld;
-    RecurrentSum<Stage>(d, recurrent, ld, K, h_sums_[Stage].reserve(RecurrentSum<Stage>::size(d.panels, K))).run(first);
+    if constexpr (Layout<Stage>::h_count > 0) {
+      const Index ld = padded<S>(Stage == 0 ? plan_.output_size : plan_.shape.hidden_size);
+      const S* recurrent = Stage == 0 ? tape.h_in.data() + segment.row * ld : tape.mid.data() + row * ld;
+      S* sums = h_sums_[Stage].reserve(RecurrentSum<Stage>::size(d.panels, K));
+      RecurrentSum<Stage>(d, recurrent, ld, K, sums).run(first);
+    }
     if constexpr (Cell::kNormalised > 0) {
       BiasSum(d, nullptr, 0, 0, bias_sums_.reserve(BiasSum::size(d.panels, 0))).run(first);
     }
@@ -55,8 +58,10 @@ class ParameterGradients {
       unpack_weight_gradient<S, L::x_count>(x_sums_[Stage].data(), panels(Stage), plan_.shape.input_size, s.units,
                                             gradients + s.weight_ih, bias(plan_.bias_ih), s.x_row);
     }
-    unpack_weight_gradient<S, L::h_count>(h_sums_[Stage].data(), panels(Stage), s.recurrent_size, s.units,
-                                          gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
+    if constexpr (L::h_count > 0) {
+      unpack_weight_gradient<S, L::h_count>(h_sums_[Stage].data(), panels(Stage), s.recurrent_size, s.units,
+                                            gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
+    }
   }
 
   // Gains, each sequence's part added in order, and biases of a normalised cell.

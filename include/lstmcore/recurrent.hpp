@@ -21,6 +21,7 @@ struct RecurrentConfig {
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
   double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
+  std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -36,8 +37,12 @@ class Recurrent {
   explicit Recurrent(const RecurrentConfig& config) : config_(config), info_(cell_info(config.cell)) {
     const Index inner = output_size();
     for (int layer = 0; layer < config.num_layers; ++layer) {
-      const UnitShape shape{layer == 0 ? config.input_size : inner, config.hidden_size, config.proj_size, config.bias,
-                            config.bf16};
+      const UnitShape shape{layer == 0 ? config.input_size : inner,
+                            config.hidden_size,
+                            config.proj_size,
+                            config.bias,
+                            config.bf16,
+                            config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);

@@ -17,7 +17,8 @@ class Sequence final : public Unit<S> {
   template <int Stage>
   using Layout = typename Cell::template Layout<Stage>;
   static constexpr bool kScratchTiles = kStages == 1 && Cell::kNormalised == 0;  // gates of a passing step are not kept
-  static constexpr bool kPeepholes = Cell::kVectors > 0 && Cell::kNormalised == 0;
+  static constexpr bool kSumsVectors = Cell::kVectors > 0 && Cell::kNormalised == 0;  // else with what is normalised
+  static constexpr bool kHasU = Layout<0>::h_count > 0;
   using Norms = NormPhases<S, Cell>;
   using XSums = Gates<Cell::kBlocks, Cell::kBlocks, Cell::kBlocks>;  // of a normalised cell: W x and U h₋₁ apart
   using HSums = Gates<Cell::kBlocks, 0, 0>;
@@ -34,7 +35,7 @@ class Sequence final : public Unit<S> {
   Index parameter_count() const override { return plan_.count; }
   double flops(Index rows) const override {
     return 2.0 * rows * Cell::kBlocks * plan_.shape.hidden_size *
-           (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
+           (plan_.shape.input_size + (kHasU ? plan_.output_size : 0) + 16);  // 16: the pointwise part
   }
   void pack(const S* parameters) override {
     weights_.pack_forward(parameters);
@@ -84,7 +85,7 @@ class Sequence final : public Unit<S> {
       for (Index s = (w.end - 1) / segment * segment; s >= w.begin; s -= segment) {
         const Window rows = window_of(steps, s, std::min(s + segment, w.end), reverse);
         for_stages([&](auto stage) { sums_.template add<stage>(kept_, w, rows, io.x, rows.end == steps.T); });
-        if constexpr (kPeepholes) vector_gradients(steps, reverse, w, rows, gradients);
+        if constexpr (kSumsVectors) vector_gradients(steps, reverse, w, rows, gradients);
       }
     }
     for_stages([&](auto stage) { sums_.template unpack<stage>(gradients); });
@@ -396,11 +397,13 @@ class Sequence final : public Unit<S> {
   template <int Stage, bool kKeep, class Weight>
   void finish_tile(const Product<S, Weight>& p, const Step& step, Tape<S>& tape, Index panel, int np, Index b,
                    int mr) const {
+    [[maybe_unused]] const Operand<S> seen = seen_operand(tape, step);
     for (int q = 0; q < np; ++q) {
       for (int r = 0; r < mr; ++r) {
         Row<S> row = row_at(tape, step, b + r, panel + q);
         row.gates[Stage] = p.one_place ? p.out.at(q, r) : p.out.at(panel + q, b + r);
         if constexpr (Stage == 1) row.gates[0] = gate_at<0>(tape, panel + q, step.gates + b + r);
+        if constexpr (!kHasU) row.h_prev = seen.data + (b + r) * seen.row_stride + (panel + q) * V;
         Cell::template forward<Stage, kKeep>(row);
       }
     }
@@ -473,7 +476,6 @@ class Sequence final : public Unit<S> {
 
   template <int Stage>
   void backward_stage(const Step& step, const Share& share) {
-    using L = Layout<Stage>;
     const auto pointwise = [&](auto stage_or_phase, Index b, Index panel) {
       Row<S> row = kept_row(step, b, panel);
       for_stages([&](auto stage) {
@@ -493,13 +495,27 @@ class Sequence final : public Unit<S> {
         for (Index b = step.begin; b < step.end; ++b) pointwise(std::integral_constant<int, Stage>{}, b, panel);
       }
     }
-    share.meet();
-    // ∂/∂s = Uᵀ ∂/∂sums, where s is h₋₁ (stage 0) or mid (stage 1)
+    const bool noisy = kept_.noise.any();
+    if constexpr (kHasU) {
+      share.meet();
+      recurrent_gradient<Stage>(step, share, noisy);
+    } else if (noisy) {  // the cell has done it
+      const Lanes lanes(share, plan_.output_size);
+      for (Index b = step.begin; b < step.end; ++b) {
+        const S* dh = dh_.data() + b * ld_h();
+        std::copy(dh + lanes.begin, dh + lanes.whole, dseen_.data() + b * ld_h() + lanes.begin);
+      }
+    }
+  }
+
+  // ∂/∂s = Uᵀ ∂/∂sums, where s is h₋₁ (stage 0) or mid (stage 1)
+  template <int Stage>
+  void recurrent_gradient(const Step& step, const Share& share, bool noisy) {
+    using L = Layout<Stage>;
     Product<S> p;
     p.h = gate_operand<Stage>(step.gates, L::h_begin, L::h_count);
     p.weights = weights_.h_transposed(Stage);
     p.panel_stride = p.h.segments * p.h.k * V;
-    const bool noisy = kept_.noise.any();
     p.out = Stage == 0 ? Place<S*>{(noisy ? dseen_ : dh_).data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
     if (Stage == 0 && Cell::kKeepsH && !noisy) {
       p.init = {p.out.data, p.out.panel_stride, p.out.row_stride};
@@ -541,6 +557,8 @@ class Sequence final : public Unit<S> {
   }
 
   void vector_gradients(const Steps& steps, bool reverse, const Window& w, const Window& segment, S* gradients) {
+    const std::vector<Index>& places = plan_.vector_places;
+    if (std::all_of(places.begin(), places.end(), [](Index place) { return place < 0; })) return;
     const Index H = plan_.shape.hidden_size;
     parallel_for(panels(0), 20.0 * segment.rows * H, [&](Index begin, Index end) {
       for (Index panel = begin; panel < end; ++panel) {
@@ -558,7 +576,7 @@ class Sequence final : public Unit<S> {
         for (int j = 0; j < Cell::kVectors; ++j) {
           alignas(64) S lanes[V];
           sums[j].store(lanes);
-          for (Index v = 0; v < valid; ++v) gradients[plan_.vector_places[j] + panel * V + v] += lanes[v];
+          for (Index v = 0; v < valid && places[j] >= 0; ++v) gradients[places[j] + panel * V + v] += lanes[v];
         }
       }
     });

@@ -2,6 +2,8 @@
 // packed copies that the kernel reads.
 #pragma once
 
+#include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +16,8 @@ namespace lstmcore {
 struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
-  bool bf16 = false;  // weights are stored as BFloat16 for passes that keep nothing
+  bool bf16 = false;                       // weights are stored as BFloat16 for passes that keep nothing
+  std::optional<std::string> peepholes{};  // letters of the gates that have one; nothing: the cell's default
 };
 
 struct Parameter {
@@ -45,6 +48,23 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
+// The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none.
+template <class Cell>
+char peephole_of(int j) {
+  const char* name = Cell::vector_name(j);
+  return std::strncmp(name, "weight_c", 8) == 0 ? name[8] : '\0';
+}
+
+// Letters of all gates of a cell that can have a peephole.
+template <class Cell>
+std::string peepholes_of() {
+  std::string letters;
+  for (int j = 0; j < Cell::kVectors; ++j) {
+    if (peephole_of<Cell>(j) != '\0') letters += peephole_of<Cell>(j);
+  }
+  return letters;
+}
+
 template <class Cell>
 UnitPlan make_plan(const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
@@ -56,17 +76,21 @@ UnitPlan make_plan(const UnitShape& shape) {
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
+  constexpr bool has_u = Cell::template Layout<0>::h_count > 0;  // else U is among the vectors
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = has_u ? add("weight_hh", {rows, P}) : 0;
   const bool bias = shape.bias && Cell::kNormalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
-    plan.bias_hh = add("bias_hh", {rows});
+    if (has_u) plan.bias_hh = add("bias_hh", {rows});
   }
   const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
   for (int j = 0, blocks = 1; j < Cell::kVectors; j += blocks, blocks = 1) {
     const std::string name = Cell::vector_name(j);
     while (j + blocks < Cell::kVectors && name == Cell::vector_name(j + blocks)) ++blocks;
-    const bool present = shape.bias || name.rfind("bias", 0) != 0;
+    const char letter = peephole_of<Cell>(j);
+    const bool present = letter == '\0'    ? shape.bias || name.rfind("bias", 0) != 0
+                         : shape.peepholes ? shape.peepholes->find(letter) != std::string::npos
+                                           : Cell::kPeepholesByDefault;
     const Index place = present ? add(name, {blocks * H}) : -1;
     for (int block = 0; block < blocks; ++block) plan.vector_places.push_back(present ? place + block * H : -1);
   }
@@ -174,7 +198,9 @@ class PackedWeights {
   void pack_backward(const S* parameters, bool want_x) {
     for (int stage = 0; stage < plan_.stages; ++stage) {
       const StagePlan& s = plan_.stage[stage];
-      pack_transposed(parameters + s.weight_hh, s.recurrent_size, s.units, s.h_row, s.h_count, ht_[stage]);
+      if (s.h_count > 0) {
+        pack_transposed(parameters + s.weight_hh, s.recurrent_size, s.units, s.h_row, s.h_count, ht_[stage]);
+      }
       if (want_x) {
         pack_transposed(parameters + s.weight_ih, plan_.shape.input_size, s.units, s.x_row, s.x_count, xt_[stage]);
       }

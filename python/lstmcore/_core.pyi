@@ -15,6 +15,8 @@ class _Cell(TypedDict):
     states: list[str]
     description: str
     projection: bool
+    peepholes: str
+    default_peepholes: str
 
 def isa() -> str: ...
 def cells() -> list[_Cell]: ...
@@ -45,6 +47,7 @@ class RecurrentF32(_Parameterised):
         recompute: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        peepholes: str | None = None,
     ) -> None: ...
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True

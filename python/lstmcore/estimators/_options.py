@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from lstmcore import _validation as check
 from lstmcore._isa import core
+from lstmcore._options import peepholes
 from lstmcore._validation import Array
 from lstmcore.losses import Loss
 from lstmcore.training import TrainingConfig
@@ -55,6 +56,8 @@ class NetworkOptions:
     ----------
     cell : str, default="lstm"
         A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
+    peepholes : bool, str or None, default=None
+        Gates of an LSTM that see the cell state: letters such as "io", True for all, None for what the name says.
     hidden_size, num_layers : int, default=64, 1
         Size of the recurrent stack.
     dropout : float, default=0.0
@@ -71,6 +74,7 @@ class NetworkOptions:
     """
 
     cell: str = "lstm"
+    peepholes: bool | str | None = None
     hidden_size: int = 64
     num_layers: int = 1
     dropout: float = 0.0
@@ -80,7 +84,9 @@ class NetworkOptions:
 
     def _check_options(self) -> None:
         """Check every option; ValueError or TypeError names it and quotes its value."""
-        check.choice(self.cell, "cell", [*(cell["name"] for cell in core.cells()), *CELL_ALIASES])
+        registry = {info["name"]: info for info in core.cells()}
+        check.choice(self.cell, "cell", [*registry, *CELL_ALIASES])
+        peepholes(self.peepholes, CELL_ALIASES.get(self.cell, self.cell), registry)
         check.integer(self.hidden_size, "hidden_size")
         check.integer(self.num_layers, "num_layers")
         for name in ("dropout", "recurrent_dropout", "zoneout"):
@@ -89,7 +95,7 @@ class NetworkOptions:
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "recurrent_dropout", "zoneout", "recompute")
+        names = ("num_layers", "peepholes", "recurrent_dropout", "zoneout", "recompute")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
 
