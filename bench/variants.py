@@ -22,7 +22,7 @@ import lstmcore
 
 LEARNING_RATES = (1e-3, 3e-2)
 HIDDEN_SIZES = (16, 64)
-BIKE_WINDOWS = 8000  # the latest ones
+BIKE_WINDOWS = 6000  # the latest ones
 
 VARIANTS = {  # the paper's name, and ours with options
     "V: all parts": ("lstm_peephole", None),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,11 @@ def assert_matches_reference(case: Case) -> None:
     for actual, expected in zip(as_tuple(state), expected_states, strict=True):
         assert actual.dtype == case.dtype
         assert error(actual, expected) < tolerance
+
+
+def test_the_documentation_lists_every_cell() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "cells.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \| `\w+\(", page, re.MULTILINE)) == sorted(CELLS)
 
 
 def test_every_registered_cell_has_a_reference() -> None:

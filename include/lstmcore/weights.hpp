@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lstmcore/buffer.hpp"
+#include "lstmcore/layer_norm.hpp"
 #include "lstmcore/panel.hpp"
 #include "lstmcore/parallel.hpp"
 
@@ -26,7 +27,29 @@ struct Parameter {
   Index offset;  // in scalars from the start of the flat vector
 };
 
-// A stage of a cell (cells/cell.hpp) as numbers.
+struct GateName {
+  const char* name;
+  int stage, gate;
+};
+
+// What a cell's header says in constants (cells/cell.hpp).
+struct CellTraits {
+  struct Layout {
+    int count, x_count, h_begin, h_count;
+  };
+  int stages, blocks, vectors;
+  int normalised;     // gates that layer normalisation sees
+  const Norm* norms;  // of a normalised cell
+  int norm_count;
+  bool has_c, keeps_h, projected, peepholes_by_default;
+  Layout layout[2];
+  int (*x_block)(int stage, int gate);
+  int (*h_block)(int stage, int gate);
+  const char* (*vector_name)(int j);
+  std::vector<GateName> (*gate_names)();
+};
+
+// A stage of a cell and its sizes.
 struct StagePlan {
   int gates, x_count, h_begin, h_count;
   Index units;                 // width of what it computes
@@ -49,61 +72,56 @@ struct UnitPlan {
 };
 
 // The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none.
-template <class Cell>
-char peephole_of(int j) {
-  const char* name = Cell::vector_name(j);
+inline char peephole_of(const CellTraits& cell, int j) {
+  const char* name = cell.vector_name(j);
   return std::strncmp(name, "weight_c", 8) == 0 ? name[8] : '\0';
 }
 
 // Letters of all gates of a cell that can have a peephole.
-template <class Cell>
-std::string peepholes_of() {
+inline std::string peepholes_of(const CellTraits& cell) {
   std::string letters;
-  for (int j = 0; j < Cell::kVectors; ++j) {
-    if (peephole_of<Cell>(j) != '\0') letters += peephole_of<Cell>(j);
+  for (int j = 0; j < cell.vectors; ++j) {
+    if (peephole_of(cell, j) != '\0') letters += peephole_of(cell, j);
   }
   return letters;
 }
 
-template <class Cell>
-UnitPlan make_plan(const UnitShape& shape) {
-  const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
-  const Index rows = Cell::kBlocks * H;
-  UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, {}, 0, {}};
+inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
+  const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : H;
+  const Index rows = cell.blocks * H;
+  UnitPlan plan{shape, P, cell.stages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
     plan.parameters.push_back({name, sizes, offset});
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  constexpr bool has_u = Cell::template Layout<0>::h_count > 0;  // else U is among the vectors
+  const bool has_u = cell.layout[0].h_count > 0;  // else U is among the vectors
   const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = has_u ? add("weight_hh", {rows, P}) : 0;
-  const bool bias = shape.bias && Cell::kNormalised == 0;  // else biases are among the vectors
+  const bool bias = shape.bias && cell.normalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
     if (has_u) plan.bias_hh = add("bias_hh", {rows});
   }
-  const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
-  for (int j = 0, blocks = 1; j < Cell::kVectors; j += blocks, blocks = 1) {
-    const std::string name = Cell::vector_name(j);
-    while (j + blocks < Cell::kVectors && name == Cell::vector_name(j + blocks)) ++blocks;
-    const char letter = peephole_of<Cell>(j);
+  const Index weight_hr = cell.projected ? add("weight_hr", {P, H}) : 0;
+  for (int j = 0, blocks = 1; j < cell.vectors; j += blocks, blocks = 1) {
+    const std::string name = cell.vector_name(j);
+    while (j + blocks < cell.vectors && name == cell.vector_name(j + blocks)) ++blocks;
+    const char letter = peephole_of(cell, j);
     const bool present = letter == '\0'    ? shape.bias || name.rfind("bias", 0) != 0
                          : shape.peepholes ? shape.peepholes->find(letter) != std::string::npos
-                                           : Cell::kPeepholesByDefault;
+                                           : cell.peepholes_by_default;
     const Index place = present ? add(name, {blocks * H}) : -1;
     for (int block = 0; block < blocks; ++block) plan.vector_places.push_back(present ? place + block * H : -1);
   }
-
-  const auto fill = [&](auto stage) {
-    constexpr int s = decltype(stage)::value;
-    using L = typename Cell::template Layout<s>;
-    constexpr bool projection = Cell::kProjected && s == 1;
+  for (int s = 0; s < cell.stages; ++s) {
+    const CellTraits::Layout& layout = cell.layout[s];
+    const bool projection = cell.projected && s == 1;
     StagePlan& out = plan.stage[s];
-    out = {L::count,
-           L::x_count,
-           L::h_begin,
-           L::h_count,
+    out = {layout.count,
+           layout.x_count,
+           layout.h_begin,
+           layout.h_count,
            projection ? P : H,
            s == 0 ? P : H,
            weight_ih,
@@ -111,11 +129,9 @@ UnitPlan make_plan(const UnitShape& shape) {
            {},
            {},
            bias && !projection};
-    for (int g = 0; g < L::x_count; ++g) out.x_row[g] = Cell::x_block(s, g) * H;
-    for (int g = 0; g < L::h_count; ++g) out.h_row[g] = projection ? 0 : Cell::h_block(s, g) * H;
-  };
-  fill(std::integral_constant<int, 0>{});
-  if constexpr (Cell::kStages == 2) fill(std::integral_constant<int, 1>{});
+    for (int g = 0; g < layout.x_count; ++g) out.x_row[g] = cell.x_block(s, g) * H;
+    for (int g = 0; g < layout.h_count; ++g) out.h_row[g] = projection ? 0 : cell.h_block(s, g) * H;
+  }
   return plan;
 }
 
