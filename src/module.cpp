@@ -33,6 +33,8 @@ py::list list_cells() {
     entry["projection"] = cell.projection;
     entry["own_output"] = cell.own_output;
     entry["noise"] = !cell.clock;
+    entry["peepholes"] = cell.peepholes;
+    entry["default_peepholes"] = cell.default_peepholes;
     list.append(entry);
   }
   return list;

@@ -29,6 +29,10 @@ def hardtanh(a: Array) -> Array:
     return np.where(a.real > 1, 1, np.where(a.real < -1, -1, a))
 
 
+def identity(a: Array) -> Array:
+    return a
+
+
 def split(a: Array, parts: int) -> list[Array]:
     return np.split(a, parts, axis=-1)
 
@@ -58,11 +62,11 @@ def lstm(w, x, state):
 def lstm_peephole(w, x, state):
     h, c = state
     a_i, a_f, a_g, a_o = split(inputs_and_recurrence(w, x, h), 4)
-    i = sigmoid(a_i + w["weight_ci"] * c)
-    f = sigmoid(a_f + w["weight_cf"] * c)
+    i = sigmoid(a_i + w.get("weight_ci", 0) * c)
+    f = sigmoid(a_f + w.get("weight_cf", 0) * c)
     g = np.tanh(a_g)
     c = f * c + i * g
-    o = sigmoid(a_o + w["weight_co"] * c)
+    o = sigmoid(a_o + w.get("weight_co", 0) * c)
     return projected(w, o * np.tanh(c)), c
 
 
@@ -80,12 +84,45 @@ def lstm_coupled(w, x, state):
 def lstm_coupled_peephole(w, x, state):
     h, c = state
     a_i, a_g, a_o = split(inputs_and_recurrence(w, x, h), 3)
-    i = sigmoid(a_i + w["weight_ci"] * c)
+    i = sigmoid(a_i + w.get("weight_ci", 0) * c)
     f = 1 - i
     g = np.tanh(a_g)
     c = f * c + i * g
-    o = sigmoid(a_o + w["weight_co"] * c)
+    o = sigmoid(a_o + w.get("weight_co", 0) * c)
     return projected(w, o * np.tanh(c)), c
+
+
+def ablated(w, x, state, missing="", g_is=np.tanh, out_is=np.tanh):
+    """The LSTM without some gates or with other activations (Greff et al. 2015); absent peepholes are zero."""
+    h, c = state
+    present = [gate for gate in "ifgo" if gate not in missing]
+    a = dict(zip(present, split(inputs_and_recurrence(w, x, h), len(present)), strict=True))
+
+    def gate(name, seen):
+        return sigmoid(a[name] + w.get(f"weight_c{name}", 0) * seen) if name in a else 1
+
+    c_new = gate("f", c) * c + gate("i", c) * g_is(a["g"])
+    return gate("o", c_new) * out_is(c_new), c_new
+
+
+def lstm_no_input_gate(w, x, state):
+    return ablated(w, x, state, missing="i")
+
+
+def lstm_no_forget_gate(w, x, state):
+    return ablated(w, x, state, missing="f")
+
+
+def lstm_no_output_gate(w, x, state):
+    return ablated(w, x, state, missing="o")
+
+
+def lstm_no_input_activation(w, x, state):
+    return ablated(w, x, state, g_is=identity)
+
+
+def lstm_no_output_activation(w, x, state):
+    return ablated(w, x, state, out_is=identity)
 
 
 def gru(w, x, state):
@@ -108,6 +145,17 @@ def gru_reset_before(w, x, state):
     z = sigmoid(x_z + seen @ u_z.T + b_z)
     n = np.tanh(x_n + (r * seen) @ u_n.T + b_n)
     return ((1 - z) * n + z * h,)
+
+
+def mgu(w, x, state):
+    (h,) = state
+    x_f, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 2)
+    u_f, u_n = np.split(w["weight_hh"], 2)
+    b_f, b_n = split(w["bias_hh"], 2)
+    seen = w["mask"] * h
+    f = sigmoid(x_f + seen @ u_f.T + b_f)
+    n = np.tanh(x_n + (f * seen) @ u_n.T + b_n)
+    return ((1 - f) * h + f * n,)
 
 
 def normalised(a: Array, sizes: list[int]) -> Array:
@@ -211,6 +259,13 @@ def rnn_clockwork(w, x, state):
         parts.append(np.where(clock.real % period == 0, np.tanh(sums), old))
     longest = np.lcm.reduce(w.get("periods", (1, 2, 4, 8))[:modules])
     return np.concatenate(parts, axis=1), (clock.real + 1) % longest
+def indrnn(w, x, state, phi=relu):
+    (h,) = state
+    return (phi(x @ w["weight_ih"].T + w["bias_ih"] + w["weight_hh"] * (w["mask"] * h)),)
+
+
+def indrnn_tanh(w, x, state):
+    return indrnn(w, x, state, np.tanh)
 
 
 CELLS: dict[str, Callable] = {
@@ -220,8 +275,14 @@ CELLS: dict[str, Callable] = {
         lstm_peephole,
         lstm_coupled,
         lstm_coupled_peephole,
+        lstm_no_input_gate,
+        lstm_no_forget_gate,
+        lstm_no_output_gate,
+        lstm_no_input_activation,
+        lstm_no_output_activation,
         gru,
         gru_reset_before,
+        mgu,
         lstm_layernorm,
         gru_layernorm,
         rnn_tanh,
@@ -231,6 +292,8 @@ CELLS: dict[str, Callable] = {
         lstm_depth_gated,
         grid_lstm,
         rnn_clockwork,
+        indrnn,
+        indrnn_tanh,
     )
 }
 LINKED = ("lstm_depth_gated", "grid_lstm")

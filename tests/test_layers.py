@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import reference
 from cases import CELLS, Case, all_cases, as_state, as_tuple, error, in_double, same_bits
 
 import lstmcore
+from lstmcore import _init
 from lstmcore.layers import GRU, LSTM, RNN, Recurrent, from_cell
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -26,6 +29,11 @@ def assert_matches_reference(case: Case) -> None:
     for actual, expected in zip(as_tuple(state), expected_states, strict=True):
         assert actual.dtype == case.dtype
         assert error(actual, expected) < tolerance
+
+
+def test_the_documentation_lists_every_cell() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "cells.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \| `\w+\(", page, re.MULTILINE)) == sorted(CELLS)
 
 
 def test_every_registered_cell_has_a_reference() -> None:
@@ -278,6 +286,8 @@ def test_initial_values_are_uniform_as_in_torch(cell: str) -> None:
         if "_ln_" in name:  # layer normalisation starts as nothing but that
             assert (value == (1 if name.startswith("weight") else 0)).all(), name
             continue
+        if value.ndim == 1 and "weight_hh" in name:  # see test_recurrent_vectors_start_between_no_memory_and_all
+            continue
         assert np.abs(value).max() <= 0.2, name
         assert np.abs(value).max() > 0.15, name
         assert abs(value.mean()) < 5 * 0.2 / np.sqrt(3 * value.size), name
@@ -316,6 +326,32 @@ def test_forget_bias() -> None:
         assert same_bits(layer.parameters[name], expected)
     coupled = LSTM(3, 4, coupled=True, forget_bias=1.0, seed=0).parameters["bias_ih_l0"]
     assert (coupled[:4] == -1.0).all()  # f = 1 - sigmoid(a) = sigmoid(-a)
+
+
+FORGET = [cell for cell in CELLS if _init.has_forget_gate(cell)]
+
+
+def test_cells_with_a_forget_gate() -> None:
+    gates = {cell: {name[0] for name in from_cell(cell, 2, 3).gates(np.ones((1, 1, 2)))} for cell in CELLS}
+    assert FORGET == [cell for cell in CELLS if "f" in gates[cell] or "coupled" in cell]
+
+
+@pytest.mark.parametrize("cell", FORGET)
+def test_forget_bias_is_what_a_cell_keeps_when_nothing_else_happens(cell: str) -> None:
+    layer, plain = (from_cell(cell, 3, 4, seed=0, dtype="float64", forget_bias=bias) for bias in (2.0, None))
+    vector = layer.flat_parameters
+    vector[vector == plain.flat_parameters] = 0.0
+    layer.parameters_changed()
+    ones = [np.ones((1, 1, 4)) for _ in as_tuple(layer(np.zeros((1, 1, 3)))[1])]
+    _, state = layer(np.zeros((1, 1, 3)), as_state(tuple(ones)))
+    assert np.allclose(as_tuple(state)[-1], reference.sigmoid(2.0))
+
+
+def test_recurrent_vectors_start_between_no_memory_and_all() -> None:
+    u = from_cell("indrnn", 3, 400, seed=0).parameters["weight_hh_l0"]
+    assert u.shape == (400,) and u.min() >= 0 and u.max() <= 1 and abs(u.mean() - 0.5) < 0.05
+    with pytest.raises(ValueError, match=r"recurrent_init must be 'uniform' for cell 'indrnn', .* got 'orthogonal'"):
+        from_cell("indrnn", 3, 4, recurrent_init="orthogonal")
 
 
 # ---- dropout --------------------------------------------------------------------------------------------------------

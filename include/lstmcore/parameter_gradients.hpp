@@ -29,9 +29,11 @@ class ParameterGradients {
                               s.gates * V, panels(stage), segment.rows};
     };
     if (s.x_count > 0) add_weight_gradient(s.x_count, gates_from(0), x + segment.row * I, I, I, x_sums_[stage], first);
-    const Index ld = padded<S>(stage == 0 ? plan_.output_size : plan_.shape.hidden_size);
-    const S* recurrent = stage == 0 ? tape.h_in.data() + segment.row * ld : tape.mid.data() + row * ld;
-    add_weight_gradient(s.h_count, gates_from(s.h_begin), recurrent, ld, s.recurrent_size, h_sums_[stage], first);
+    if (s.h_count > 0) {
+      const Index ld = padded<S>(stage == 0 ? plan_.output_size : plan_.shape.hidden_size);
+      const S* recurrent = stage == 0 ? tape.h_in.data() + segment.row * ld : tape.mid.data() + row * ld;
+      add_weight_gradient(s.h_count, gates_from(s.h_begin), recurrent, ld, s.recurrent_size, h_sums_[stage], first);
+    }
     if (cell_.normalised > 0) {  // the gates behind the normalised ones hold the gradients of γ ⊙ x̂ + β, so of β
       add_weight_gradient<S>(s.gates - cell_.normalised, gates_from(cell_.normalised), nullptr, 0, 0, bias_sums_,
                              first);
@@ -45,8 +47,10 @@ class ParameterGradients {
       unpack_weight_gradient(s.x_count, x_sums_[stage].data(), panels(stage), plan_.shape.input_size, s.units,
                              gradients + s.weight_ih, bias(plan_.bias_ih), s.x_row);
     }
-    unpack_weight_gradient(s.h_count, h_sums_[stage].data(), panels(stage), s.recurrent_size, s.units,
-                           gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
+    if (s.h_count > 0) {
+      unpack_weight_gradient(s.h_count, h_sums_[stage].data(), panels(stage), s.recurrent_size, s.units,
+                             gradients + s.weight_hh, bias(plan_.bias_hh), s.h_row);
+    }
   }
 
   // Gains, each sequence's part added in order, and biases of a normalised cell.

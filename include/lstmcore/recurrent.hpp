@@ -22,6 +22,7 @@ struct RecurrentConfig {
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
   double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
   std::vector<Index> periods = {};            // of a clockwork cell; empty: the default
+  std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -46,7 +47,8 @@ class Recurrent {
                             config.bias,
                             config.bf16,
                             layer > 0,
-                            config.periods};
+                            config.periods,
+                            config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);

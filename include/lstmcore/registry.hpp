@@ -10,6 +10,7 @@
 #include "lstmcore/cells/gru.hpp"
 #include "lstmcore/cells/layer_norm.hpp"
 #include "lstmcore/cells/lstm.hpp"
+#include "lstmcore/cells/mgu.hpp"
 #include "lstmcore/cells/rnn.hpp"
 #include "lstmcore/clockwork.hpp"
 #include "lstmcore/sequence.hpp"
@@ -19,11 +20,13 @@ namespace lstmcore {
 struct CellInfo {
   const char* name;
   const char* description;
-  bool has_c;       // states are h and c, otherwise h alone
-  bool projection;  // takes proj_size
-  bool own_output;  // y is not h
-  bool linked;      // layers hand something up beside y
-  bool clock;       // c is a step number, of width 1
+  bool has_c;                     // states are h and c, otherwise h alone
+  bool projection;                // takes proj_size
+  bool own_output;                // y is not h
+  bool linked;                    // layers hand something up beside y
+  bool clock;                     // c is a step number, of width 1
+  std::string peepholes;          // letters of the gates that can have one
+  std::string default_peepholes;  // of those that do unless the shape says otherwise
 };
 
 template <class Visit>
@@ -31,13 +34,20 @@ void for_each_cell(Visit&& visit) {
   // visit.cell<Cell, CellWithProjection or void>(name, description)
   // visit.linked<LowestCell, CellAbove>(name, description)
   // visit.clockwork<CellOfModules>(name, description)
-  visit.template cell<Lstm<false, false, false>, Lstm<false, false, true>>("lstm", "LSTM with a forget gate");
-  visit.template cell<Lstm<true, false, false>, Lstm<true, false, true>>("lstm_peephole", "LSTM with peepholes");
-  visit.template cell<Lstm<false, true, false>, Lstm<false, true, true>>("lstm_coupled", "LSTM with f = 1 - i");
-  visit.template cell<Lstm<true, true, false>, Lstm<true, true, true>>("lstm_coupled_peephole",
-                                                                       "LSTM with f = 1 - i and peepholes");
+  constexpr Peepholes kNone = Peepholes::None, kSome = Peepholes::OnRequest, kAll = Peepholes::ByDefault;
+  visit.template cell<Lstm<AllParts, kNone>, Lstm<AllParts, kNone, true>>("lstm", "LSTM with a forget gate");
+  visit.template cell<Lstm<AllParts, kAll>, Lstm<AllParts, kAll, true>>("lstm_peephole", "LSTM with peepholes");
+  visit.template cell<Lstm<Coupled, kNone>, Lstm<Coupled, kNone, true>>("lstm_coupled", "LSTM with f = 1 - i");
+  visit.template cell<Lstm<Coupled, kAll>, Lstm<Coupled, kAll, true>>("lstm_coupled_peephole",
+                                                                      "LSTM with f = 1 - i and peepholes");
+  visit.template cell<Lstm<NoInputGate, kSome>, void>("lstm_no_input_gate", "LSTM with i = 1");
+  visit.template cell<Lstm<NoForgetGate, kSome>, void>("lstm_no_forget_gate", "LSTM with f = 1");
+  visit.template cell<Lstm<NoOutputGate, kSome>, void>("lstm_no_output_gate", "LSTM with o = 1");
+  visit.template cell<Lstm<NoInputActivation, kSome>, void>("lstm_no_input_activation", "LSTM with a linear g");
+  visit.template cell<Lstm<NoOutputActivation, kSome>, void>("lstm_no_output_activation", "LSTM with h = o * c");
   visit.template cell<GruResetAfter, void>("gru", "GRU, reset gate after the product");
   visit.template cell<GruResetBefore, void>("gru_reset_before", "GRU, reset gate before the product");
+  visit.template cell<Mgu, void>("mgu", "minimal gated unit");
   visit.template cell<LstmLayerNorm, void>("lstm_layernorm", "LSTM with layer normalisation");
   visit.template cell<GruLayerNorm, void>("gru_layernorm", "GRU with layer normalisation");
   visit.template cell<Rnn<Tanh, false>, void>("rnn_tanh", "simple RNN with tanh");
@@ -49,6 +59,8 @@ void for_each_cell(Visit&& visit) {
   visit.template linked<GridLstm<true>, GridLstm<false>>("grid_lstm",
                                                          "grid LSTM: one LSTM along time, one along depth");
   visit.template clockwork<Rnn<Tanh, false>>("rnn_clockwork", "clockwork RNN: groups of units, each with a period");
+  visit.template cell<IndRnn<Relu>, void>("indrnn", "RNN of independent units with max(x, 0)");
+  visit.template cell<IndRnn<Tanh>, void>("indrnn_tanh", "RNN of independent units with tanh");
 }
 
 namespace detail {
@@ -95,8 +107,9 @@ struct ListCells {
   std::vector<CellInfo> list;
   template <class Cell, class Projected>
   void cell(const char* name, const char* description) {
-    list.push_back(
-        {name, description, Cell::kHasC, !std::is_void_v<Projected>, has_own_output<Cell>, is_linked<Cell>, false});
+    const std::string peepholes = peepholes_of(cell_traits<Cell>());
+    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>, has_own_output<Cell>, is_linked<Cell>,
+                    false, peepholes, Cell::kPeepholesByDefault ? peepholes : ""});
   }
   template <class Lowest, class Above>
   void linked(const char* name, const char* description) {
@@ -104,7 +117,7 @@ struct ListCells {
   }
   template <class Cell>
   void clockwork(const char* name, const char* description) {
-    list.push_back({name, description, true, false, false, false, true});
+    list.push_back({name, description, true, false, false, false, true, "", ""});
   }
 };
 
@@ -127,7 +140,11 @@ inline CellInfo cell_info(const std::string& name) {
 
 template <class S>
 std::unique_ptr<Unit<S>> make_unit(const std::string& name, const UnitShape& shape) {
-  cell_info(name);  // raises for an unknown name
+  const CellInfo info = cell_info(name);  // raises for an unknown name
+  if (shape.peepholes && shape.peepholes->find_first_not_of(info.peepholes) != std::string::npos) {
+    throw std::invalid_argument("cell '" + name + "' has peepholes '" + info.peepholes + "', not '" + *shape.peepholes +
+                                "'");
+  }
   detail::MakeUnit<S> visitor{name, shape, nullptr};
   for_each_cell(visitor);
   return std::move(visitor.unit);

@@ -26,7 +26,7 @@ class Sequence final : public Unit<S> {
   Index parameter_count() const override { return plan_.count; }
   double flops(Index rows) const override {
     return 2.0 * rows * cell_.blocks * plan_.shape.hidden_size *
-           (plan_.shape.input_size + plan_.output_size + 16);  // 16: the pointwise part
+           (plan_.shape.input_size + (has_u() ? plan_.output_size : 0) + 16);  // 16: the pointwise part
   }
   void pack(const S* parameters) override {
     weights_.pack_forward(parameters);
@@ -106,6 +106,7 @@ class Sequence final : public Unit<S> {
 
  private:
   bool normalised() const { return cell_.normalised > 0; }
+  bool has_u() const { return plan_.stage[0].h_count > 0; }  // else the cell's pointwise part is all of the recurrence
   // Gates of a passing step need not be kept: tiles use a scratch of their own.
   bool scratch_tiles() const { return cell_.stages == 1 && !normalised(); }
   bool masks_mid() const { return cell_.stages == 2 && !cell_.projected; }  // mid is seen by a recurrent product
@@ -373,6 +374,7 @@ class Sequence final : public Unit<S> {
     StepRows<S> rows = rows_of(tape, step);
     Product<S, Weight> p = product_of<Weight>(stage);
     p.h = stage == 0 ? seen_operand(tape, step) : Operand<S>{rows.mid, ld_units(), plan.recurrent_size};
+    if (!has_u()) rows.h_prev = p.h.data;
     p.init = {weights_.bias(stage), plan.gates * V, 0};
     if (plan.x_count > 0 && projected) {
       p.init = {rows.gates[stage].data, rows.gates[stage].panel_stride, rows.gates[stage].row_stride};
@@ -464,7 +466,6 @@ class Sequence final : public Unit<S> {
   }
 
   void backward_stage(int stage, const Step& step, const BackwardArrays<S>& io, const Share& share) {
-    const StagePlan& plan = plan_.stage[stage];
     StepRows<S> rows = kept_rows(step);
     if (cell_.own_output) rows.dy = dy_.data();
     if (cell_.linked) rows.dlink = io.dlink + step.row * ld_units();
@@ -474,13 +475,26 @@ class Sequence final : public Unit<S> {
     } else {
       table_.stage[stage].backward(rows, share.first(panels(stage)), share.last(panels(stage)), step.begin, step.end);
     }
-    share.meet();
-    // ∂/∂s = Uᵀ ∂/∂sums, where s is h₋₁ (stage 0) or mid (stage 1)
+    const bool noisy = kept_.noise.any();
+    if (has_u()) {
+      share.meet();
+      recurrent_gradient(stage, step, share, noisy);
+    } else if (noisy) {  // the cell has done it
+      const Lanes lanes(share, plan_.output_size);
+      for (Index b = step.begin; b < step.end; ++b) {
+        const S* dh = dh_.data() + b * ld_h();
+        std::copy(dh + lanes.begin, dh + lanes.whole, dseen_.data() + b * ld_h() + lanes.begin);
+      }
+    }
+  }
+
+  // ∂/∂s = Uᵀ ∂/∂sums, where s is h₋₁ (stage 0) or mid (stage 1)
+  void recurrent_gradient(int stage, const Step& step, const Share& share, bool noisy) {
+    const StagePlan& plan = plan_.stage[stage];
     Product<S> p;
     p.h = gate_operand(stage, step.gates, plan.h_begin, plan.h_count);
     p.weights = weights_.h_transposed(stage);
     p.panel_stride = p.h.segments * p.h.k * V;
-    const bool noisy = kept_.noise.any();
     p.out = stage == 0 ? Place<S*>{(noisy ? dseen_ : dh_).data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
     if (stage == 0 && cell_.keeps_h && !noisy) {
       p.init = {p.out.data, p.out.panel_stride, p.out.row_stride};
@@ -519,6 +533,8 @@ class Sequence final : public Unit<S> {
   }
 
   void vector_gradients(const Steps& steps, bool reverse, const Window& w, const Window& segment, S* gradients) {
+    const std::vector<Index>& places = plan_.vector_places;
+    if (std::all_of(places.begin(), places.end(), [](Index place) { return place < 0; })) return;
     const Index H = plan_.shape.hidden_size;
     parallel_for(panels(0), 20.0 * segment.rows * H, [&](Index begin, Index end) {
       alignas(64) S sums[kMostVectors * V];
@@ -530,7 +546,8 @@ class Sequence final : public Unit<S> {
         }
         const Index valid = std::min<Index>(V, H - panel * V);
         for (int j = 0; j < cell_.vectors; ++j) {
-          S* to = gradients + plan_.vector_places[j] + panel * V;
+          if (places[j] < 0) continue;
+          S* to = gradients + places[j] + panel * V;
           for (Index v = 0; v < valid; ++v) to[v] += sums[j * V + v];
         }
       }

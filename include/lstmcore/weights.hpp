@@ -2,6 +2,8 @@
 // packed copies that the kernel reads.
 #pragma once
 
+#include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,9 +17,10 @@ namespace lstmcore {
 struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
-  bool bf16 = false;                // weights are stored as BFloat16 for passes that keep nothing
-  bool above = false;               // a linked cell has a layer below it
-  std::vector<Index> periods = {};  // of a clockwork cell; empty: the default
+  bool bf16 = false;                       // weights are stored as BFloat16 for passes that keep nothing
+  bool above = false;                      // a linked cell has a layer below it
+  std::vector<Index> periods{};            // of a clockwork cell; empty: the default
+  std::optional<std::string> peepholes{};  // letters of the gates that have one; nothing: the cell's default
 };
 
 struct Parameter {
@@ -40,7 +43,7 @@ struct CellTraits {
   int normalised;     // gates that layer normalisation sees
   const Norm* norms;  // of a normalised cell
   int norm_count;
-  bool has_c, keeps_h, projected;
+  bool has_c, keeps_h, projected, peepholes_by_default;
   bool linked, own_output;
   Layout layout[2];
   int (*x_block)(int stage, int gate);
@@ -77,6 +80,23 @@ inline int recurrent_blocks(const CellTraits& cell) {
   return cell.layout[0].h_count + (both ? cell.layout[1].h_count : 0);
 }
 
+// The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none that
+// can be left out.
+inline char peephole_of(const CellTraits& cell, int j) {
+  if (cell.linked) return '\0';
+  const char* name = cell.vector_name(j);
+  return std::strncmp(name, "weight_c", 8) == 0 ? name[8] : '\0';
+}
+
+// Letters of all gates of a cell that can have a peephole.
+inline std::string peepholes_of(const CellTraits& cell) {
+  std::string letters;
+  for (int j = 0; j < cell.vectors; ++j) {
+    if (peephole_of(cell, j) != '\0') letters += peephole_of(cell, j);
+  }
+  return letters;
+}
+
 inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : H;
   const Index rows = cell.blocks * H, recurrent_rows = recurrent_blocks(cell) * H;
@@ -87,17 +107,21 @@ inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {recurrent_rows, P});
+  const bool has_u = recurrent_rows > 0;  // else U is among the vectors
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = has_u ? add("weight_hh", {recurrent_rows, P}) : 0;
   const bool bias = shape.bias && cell.normalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
-    plan.bias_hh = add("bias_hh", {recurrent_rows});
+    if (has_u) plan.bias_hh = add("bias_hh", {recurrent_rows});
   }
   const Index weight_hr = cell.projected ? add("weight_hr", {P, H}) : 0;
   for (int j = 0, blocks = 1; j < cell.vectors; j += blocks, blocks = 1) {
     const std::string name = cell.vector_name(j);
     while (j + blocks < cell.vectors && name == cell.vector_name(j + blocks)) ++blocks;
-    const bool present = shape.bias || name.rfind("bias", 0) != 0;
+    const char letter = peephole_of(cell, j);
+    const bool present = letter == '\0'    ? shape.bias || name.rfind("bias", 0) != 0
+                         : shape.peepholes ? shape.peepholes->find(letter) != std::string::npos
+                                           : cell.peepholes_by_default;
     const Index place = present ? add(name, {blocks * H}) : -1;
     for (int block = 0; block < blocks; ++block) plan.vector_places.push_back(present ? place + block * H : -1);
   }
@@ -201,7 +225,9 @@ class PackedWeights {
   void pack_backward(const S* parameters, bool want_x) {
     for (int stage = 0; stage < plan_.stages; ++stage) {
       const StagePlan& s = plan_.stage[stage];
-      pack_transposed(parameters + s.weight_hh, s.recurrent_size, s.units, s.h_row, s.h_count, ht_[stage]);
+      if (s.h_count > 0) {
+        pack_transposed(parameters + s.weight_hh, s.recurrent_size, s.units, s.h_row, s.h_count, ht_[stage]);
+      }
       if (want_x) {
         pack_transposed(parameters + s.weight_ih, plan_.shape.input_size, s.units, s.x_row, s.x_count, xt_[stage]);
       }

@@ -17,6 +17,8 @@ class _Cell(TypedDict):
     projection: bool
     own_output: bool
     noise: bool
+    peepholes: str
+    default_peepholes: str
 
 def isa() -> str: ...
 def cells() -> list[_Cell]: ...
@@ -48,6 +50,7 @@ class RecurrentF32(_Parameterised):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         periods: Sequence[int] = ...,
+        peepholes: str | None = None,
     ) -> None: ...
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True

@@ -9,15 +9,21 @@ import numpy as np
 
 from lstmcore._validation import Array
 
-# Where an LSTM keeps its forget gate: the block of the bias and its sign. A coupled cell has f = 1 - i = sigmoid(-a_i).
+# Where an LSTM keeps its forget gate: the block of the bias and its sign. A coupled cell has f = 1 - i = sigmoid(-a_i),
+# and what an mgu keeps is 1 - f.
 _FORGET_BLOCK = {
     "lstm": (1, 1.0),
     "lstm_peephole": (1, 1.0),
     "lstm_coupled": (0, -1.0),
     "lstm_coupled_peephole": (0, -1.0),
+    "lstm_no_input_gate": (0, 1.0),
+    "lstm_no_output_gate": (1, 1.0),
+    "lstm_no_input_activation": (1, 1.0),
+    "lstm_no_output_activation": (1, 1.0),
     "lstm_layernorm": (1, 1.0),
     "lstm_depth_gated": (1, 1.0),
     "grid_lstm": (1, 1.0),
+    "mgu": (0, -1.0),
 }
 
 
@@ -53,6 +59,16 @@ def no_rescaling(parameters: Mapping[str, Array]) -> None:
     for name, vector in parameters.items():
         if "_ln_" in name:
             vector[...] = 1.0 if name.startswith("weight") else 0.0
+
+
+def from_none_to_all(parameters: Mapping[str, Array], rng: np.random.Generator) -> None:
+    """Draw recurrent weights that are a vector from U(0, 1): units that remember nothing, all, and what lies between.
+
+    Li et al. (2018), section 5.1, start from U(0, 2^(1/T)) in the last layer.
+    """
+    for name, vector in parameters.items():
+        if name.startswith("weight_hh") and vector.ndim == 1:
+            vector[...] = rng.uniform(0.0, 1.0, vector.size)
 
 
 def set_forget_bias(parameters: Mapping[str, Array], cell: str, hidden_size: int, value: float) -> None:

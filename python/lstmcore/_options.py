@@ -26,6 +26,30 @@ def projection(proj_size: int, hidden_size: int, info: Mapping[str, Any]) -> int
     return size
 
 
+def peepholes(value: bool | str | None, cell: str, registry: Mapping[str, Mapping[str, Any]]) -> tuple[str, str | None]:
+    """Return the cell and the letters of its gates that have a peephole; None: there are none.
+
+    "lstm" with peepholes is "lstm_peephole", and "lstm_peephole" without any is "lstm": the name that comes back says
+    which kernel runs.
+    """
+    plain = cell.removesuffix("_peephole")
+    twin = f"{plain}_peephole" if f"{plain}_peephole" in registry else plain
+    possible = registry[twin]["peepholes"]
+    if value is None:
+        letters = registry[cell]["default_peepholes"]
+    elif isinstance(value, str):
+        letters = "".join(letter for letter in possible if letter in value)
+    elif isinstance(value, (bool, np.bool_)):
+        letters = possible if value else ""
+    else:
+        raise TypeError(f"peepholes must be letters such as 'io', True, False or None, got {value!r}")
+    if not possible and value:
+        raise ValueError(f"peepholes must be None for cell {cell!r}, which has none, got {value!r}")
+    if isinstance(value, str) and sorted(value) != sorted(letters):
+        raise ValueError(f"peepholes of cell {cell!r} must be letters of {possible!r}, each once, got {value!r}")
+    return (twin, letters) if letters else (plain, None)
+
+
 def weight_dtype(value: str | None, dtype: np.dtype[Any]) -> str | None:
     """Return weight_dtype if the layer computes in float32."""
     if value is None:

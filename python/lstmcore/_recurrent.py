@@ -59,7 +59,7 @@ class Recurrent(Layer):
         the memory, about a quarter to a third more time, gradients of the same bits.
     weight_dtype : {None, "bfloat16"}, default=None
         "bfloat16": calling the layer and `step` use weights rounded to bfloat16 (8 significant bits; sums stay
-        float32), which halves the memory traffic that bounds small batches. Biases, peepholes, `forward` and
+        float32), which halves the memory traffic that bounds small batches. Vectors (biases, peepholes), `forward` and
         `backward` keep full precision. For dtype="float32" only.
     recurrent_dropout : float, default=0.0
         Share of h that U does not see in `forward`, with one mask for all steps of a sequence (Gal & Ghahramani 2016);
@@ -70,6 +70,9 @@ class Recurrent(Layer):
     periods : sequence of int or None, default=None
         For clockwork cells only: the period in steps of each group of units, increasing (Koutnik et al. 2014). None: 1,
         2, 4, 8.
+    peepholes : bool, str or None, default=None
+        Gates of an LSTM that see the cell state too: letters such as "io", True for all that the cell has, False for
+        none, None for what its name says: all of "lstm_peephole" and "lstm_coupled_peephole", none of any other.
 
     Attributes
     ----------
@@ -105,9 +108,10 @@ class Recurrent(Layer):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         periods: Sequence[int] | None = None,
+        peepholes: bool | str | None = None,
     ) -> None:
         registry = {info["name"]: info for info in core.cells()}
-        self.cell = check.choice(cell, "cell", registry)
+        self.cell, self.peepholes = _options.peepholes(peepholes, check.choice(cell, "cell", registry), registry)
         self.input_size = check.integer(input_size, "input_size")
         self.hidden_size = check.integer(hidden_size, "hidden_size")
         self.num_layers = check.integer(num_layers, "num_layers")
@@ -115,7 +119,7 @@ class Recurrent(Layer):
         self.batch_first = check.flag(batch_first, "batch_first")
         self.dropout = check.fraction(dropout, "dropout")
         self.bidirectional = check.flag(bidirectional, "bidirectional")
-        self.proj_size = _options.projection(proj_size, self.hidden_size, registry[cell])
+        self.proj_size = _options.projection(proj_size, self.hidden_size, registry[self.cell])
         self.dtype = check.scalar_type(dtype)
         self.recurrent_init = check.choice(recurrent_init, "recurrent_init", ("uniform", "orthogonal"))
         self.forget_bias = _options.forget_bias(forget_bias, self.cell, self.bias)
@@ -158,6 +162,7 @@ class Recurrent(Layer):
             self.recurrent_dropout,
             self.zoneout,
             self.periods or (),
+            self.peepholes or "",
         )
         self._core_step = self._core.step
         self._packing: Packing | None = None  # of the last forward, until its backward
@@ -167,7 +172,13 @@ class Recurrent(Layer):
         writable = dict(self._views(self.flat_parameters))
         _init.uniform(self.flat_parameters, self.hidden_size, self._rng)
         _init.no_rescaling(writable)
+        _init.from_none_to_all(writable, self._rng)
         if self.recurrent_init == "orthogonal":
+            if any(value.ndim == 1 for name, value in writable.items() if name.startswith("weight_hh")):
+                raise ValueError(
+                    f"recurrent_init must be 'uniform' for cell {self.cell!r}, whose units do not see each other, "
+                    f"got 'orthogonal'"
+                )
             _init.orthogonal(writable, self.hidden_size, self._rng)
         if self.forget_bias is not None:
             _init.set_forget_bias(writable, self.cell, self.hidden_size, self.forget_bias)

@@ -32,8 +32,9 @@ class LSTM(Recurrent):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
         As in `Recurrent` and `torch.nn.LSTM`.
-    peepholes : bool, default=False
-        Gates see the cell state too (Gers & Schmidhuber 2000): i and f the last one, o the new one.
+    peepholes : bool, str or None, default=None
+        Gates that see the cell state too (Gers & Schmidhuber 2000): i and f the last one, o the new one. Letters such
+        as "io", or True for all; None and False for none.
     coupled : bool, default=False
         The forget gate is f = 1 - i (Greff et al. 2015, CIFG): three blocks of weights and not four.
     recurrent_init, forget_bias, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
@@ -59,7 +60,7 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
-        peepholes: bool = False,
+        peepholes: bool | str | None = None,
         coupled: bool = False,
         recurrent_init: str = "uniform",
         forget_bias: float | None = None,
@@ -70,10 +71,9 @@ class LSTM(Recurrent):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        self.peepholes = check.flag(peepholes, "peepholes")
         self.coupled = check.flag(coupled, "coupled")
         super().__init__(
-            "lstm" + "_coupled" * coupled + "_peephole" * peepholes,
+            "lstm_coupled" if coupled else "lstm",
             input_size,
             hidden_size,
             num_layers,
@@ -88,6 +88,7 @@ class LSTM(Recurrent):
             weight_dtype=weight_dtype,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            peepholes=peepholes,
             dtype=dtype,
             seed=seed,
         )

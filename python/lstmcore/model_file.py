@@ -25,7 +25,7 @@ _KEY = "lstmcore"
 _VECTORS = "embedding.weight"
 _RECURRENT = (
     *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
-    *("dropout", "recurrent_dropout", "zoneout", "periods"),
+    *("dropout", "recurrent_dropout", "zoneout", "periods", "peepholes"),
 )
 _EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {

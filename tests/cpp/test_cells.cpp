@@ -330,6 +330,28 @@ void check_names() {
   CHECK(raised, "an unknown cell is named in an error");
 }
 
+// A cell has the peepholes that are asked for, its own otherwise.
+void check_peepholes() {
+  const auto names = [](const char* cell, std::optional<std::string> letters) {
+    std::string found;
+    const auto unit = lstmcore::make_unit<float>(cell, {2, 3, 0, true, false, std::move(letters)});
+    for (const lstmcore::Parameter& p : unit->parameters()) {
+      if (p.name.rfind("weight_c", 0) == 0) found += p.name.back();
+    }
+    return found;
+  };
+  CHECK(names("lstm_peephole", std::nullopt) == "ifo" && names("lstm_peephole", "oi") == "io", "those of an LSTM");
+  CHECK(names("lstm_no_output_gate", std::nullopt).empty(), "none by default");
+  CHECK(names("lstm_no_output_gate", "f") == "f" && names("lstm_peephole", "").empty(), "as asked for");
+  bool raised = false;
+  try {
+    names("lstm_coupled_peephole", "f");
+  } catch (const std::invalid_argument&) {
+    raised = true;
+  }
+  CHECK(raised, "a gate that is not there has no peephole");
+}
+
 }  // namespace
 
 int main() {
@@ -345,5 +367,6 @@ int main() {
   check_few_rows();
   check_backward_bits();
   check_names();
+  check_peepholes();
   return check::report("cells");
 }

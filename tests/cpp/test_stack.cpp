@@ -288,7 +288,7 @@ int main() {
   check_gradients({"gru", 2, 5, 1, false, 0, true});
   for (const bool recompute : {false, true}) {
     for (const char* cell : {"lstm_peephole", "lstm_layernorm", "gru_reset_before", "gru_layernorm", "rnn_residual",
-                             "lstm_depth_gated", "grid_lstm"}) {
+                             "lstm_depth_gated", "grid_lstm", "mgu", "indrnn_tanh"}) {
       check_gradients({cell, 3, 9, 2, true, 0.2, true, 0, false, recompute, 0.3, 0.2});
     }
     check_gradients({"lstm", 3, 6, 1, true, 0, false, 4, false, recompute, 0.3, 0.2});

@@ -8,11 +8,16 @@
 //                          Last stage: row.dh is ∂/∂h on entry; on exit it holds what reaches h₋₁ without passing
 //                          through U (cells that have such a path set kKeepsH), likewise row.dc for c.
 //                          Stage 0 of two: row.dmid is ∂/∂mid. It does not read row.h, and row.c is what forward wrote.
+// A cell without c may hand a vector of its own from the last stage backward to the first in row.dc.
+//
 // Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
-// weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin). vector_name(j) is the
-// parameter that vector j is, or is a block of.
+// weight_hh each of them has in the order of torch.nn (h_block counts from the layout's h_begin). If no gate of stage 0
+// sees h by the kernel, there is no matrix U, and h_prev is what the recurrence sees of h₋₁. vector_name(j) is the
+// parameter that vector j is, or is a block of. add_vector_gradients(row, sums) adds a row's part of their gradients.
+//
 // name_gates(visit) calls visit(name, stage, gate), in the order of torch.nn, for each gate that is an activation after
 // forward.
+//
 // A cell with kNormalised > 0 has one stage in kPhases phases: before the pointwise part of each, some gates are
 // normalised over the units of a row, as kNorms says (layer_norm.hpp). forward<phase> and backward<phase> then stand
 // for forward<stage> and backward<stage>; backward leaves the gradients of γ ⊙ x̂ + β.
@@ -39,5 +44,16 @@ template <class Cell>
 constexpr bool is_linked = std::is_base_of_v<Linked, Cell>;
 template <class Cell>
 constexpr bool has_own_output = std::is_base_of_v<OwnOutput, Cell>;
+// What most cells have in common; a cell states how it differs.
+struct CellBase {
+  static constexpr int kStages = 1, kVectors = 0, kNormalised = 0;
+  static constexpr bool kHasC = false, kKeepsH = false, kProjected = false;
+  static constexpr bool kPeepholesByDefault = true;  // or only those that the shape asks for
+  static constexpr int x_block(int /*stage*/, int gate) { return gate; }
+  static constexpr int h_block(int /*stage*/, int gate) { return gate; }
+  static constexpr const char* vector_name(int) { return ""; }
+  template <class Visit>
+  static void name_gates(Visit&&) {}
+};
 
 }  // namespace lstmcore

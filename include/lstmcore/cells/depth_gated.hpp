@@ -7,9 +7,8 @@ namespace lstmcore {
 
 // With the peepholes of the paper. The lowest layer has no d: an LSTM with peepholes that hands up its c.
 template <bool Lowest>
-struct DepthGated : Linked {
-  static constexpr int kStages = 1, kNormalised = 0;
-  static constexpr bool kHasC = true, kKeepsH = false, kProjected = false;
+struct DepthGated : CellBase, Linked {
+  static constexpr bool kHasC = true;
 
   // d sees x but not h₋₁, so it comes first here, and last among the blocks of weight_ih.
   enum Gate { D, I = Lowest ? 0 : 1, F, G, O, kGates };

@@ -9,17 +9,13 @@ namespace lstmcore {
 // Along time c and h, along depth the memory m and the output y. The lowest layer has no memory below it, so that its
 // depth has nothing to forget: it has no gate for that.
 template <bool Lowest>
-struct GridLstm : Linked, OwnOutput {
-  static constexpr int kStages = 1, kVectors = 0, kNormalised = 0;
-  static constexpr bool kHasC = true, kKeepsH = false, kProjected = false;
+struct GridLstm : CellBase, Linked, OwnOutput {
+  static constexpr bool kHasC = true;
 
   enum Gate { I, F, G, O, DepthI, DepthF, DepthG = Lowest ? 5 : 6, DepthO, kGates };
   static constexpr int kBlocks = kGates;
   template <int>
   using Layout = Gates<kGates, kGates, 0>;
-  static constexpr int x_block(int, int gate) { return gate; }
-  static constexpr int h_block(int, int gate) { return gate; }
-  static constexpr const char* vector_name(int) { return ""; }
 
   template <class Visit>
   static void name_gates(Visit&& visit) {

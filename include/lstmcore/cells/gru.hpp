@@ -7,15 +7,13 @@ namespace lstmcore {
 
 // Reset gate after the product: n = tanh(W x + b + r ⊙ (U h₋₁ + b′)), as cuDNN, PyTorch and Keras compute it. One
 // stage: q = U h₋₁ + b′ has sums of its own, so the x part feeds n r z and the h part r z q.
-struct GruResetAfter {
-  static constexpr int kStages = 1, kBlocks = 3, kVectors = 0, kNormalised = 0;
-  static constexpr bool kHasC = false, kKeepsH = true, kProjected = false;
+struct GruResetAfter : CellBase {
+  static constexpr int kBlocks = 3;
+  static constexpr bool kKeepsH = true;
   enum Gate { N, R, Z, Q };
   template <int>
   using Layout = Gates<4, 3, 1>;
   static constexpr int x_block(int, int gate) { return gate == N ? 2 : gate - 1; }
-  static constexpr int h_block(int, int gate) { return gate; }
-  static constexpr const char* vector_name(int) { return ""; }
   template <class Visit>
   static void name_gates(Visit&& visit) {
     visit("r", 0, R);
@@ -55,15 +53,14 @@ struct GruResetAfter {
 
 // Reset gate before the product: n = tanh(W x + U (r ⊙ h₋₁) + b), as Cho et al. wrote it. Stage 0 gives r, z and
 // mid = r ⊙ h₋₁; stage 1 gives n.
-struct GruResetBefore {
-  static constexpr int kStages = 2, kBlocks = 3, kVectors = 0, kNormalised = 0;
-  static constexpr bool kHasC = false, kKeepsH = true, kProjected = false;
+struct GruResetBefore : CellBase {
+  static constexpr int kStages = 2, kBlocks = 3;
+  static constexpr bool kKeepsH = true;
   enum Gate { R, Z };
   template <int Stage>
   using Layout = std::conditional_t<Stage == 0, Gates<2, 2, 0>, Gates<1, 1, 0>>;
   static constexpr int x_block(int stage, int gate) { return stage == 0 ? gate : 2; }
   static constexpr int h_block(int stage, int gate) { return stage == 0 ? gate : 2; }
-  static constexpr const char* vector_name(int) { return ""; }
   template <class Visit>
   static void name_gates(Visit&& visit) {
     visit("r", 0, R);

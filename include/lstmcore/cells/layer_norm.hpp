@@ -14,13 +14,10 @@ namespace lstmcore {
 // What the two have in common. Gates: W x [kBlocks], U h₋₁ [kBlocks], what else is normalised, then activations.
 // Vectors: the gain of each normalised gate, then the bias of each.
 template <int Blocks, int Normalised, int Count>
-struct NormalisedCell {
-  static constexpr int kStages = 1, kBlocks = Blocks, kNormalised = Normalised, kVectors = 2 * Normalised;
-  static constexpr bool kProjected = false;
+struct NormalisedCell : CellBase {
+  static constexpr int kBlocks = Blocks, kNormalised = Normalised, kVectors = 2 * Normalised;
   template <int>
   using Layout = Gates<Count, Blocks, Blocks, Blocks>;
-  static constexpr int x_block(int, int gate) { return gate; }
-  static constexpr int h_block(int, int gate) { return gate; }
   static constexpr const char* vector_name(int j) {
     constexpr const char* names[2][3] = {{"weight_ln_ih", "weight_ln_hh", "weight_ln_c"},
                                          {"bias_ih", "bias_hh", "bias_ln_c"}};
@@ -35,7 +32,7 @@ struct NormalisedCell {
 };
 
 struct LstmLayerNorm : NormalisedCell<4, 9, 14> {
-  static constexpr bool kHasC = true, kKeepsH = false;
+  static constexpr bool kHasC = true;
   static constexpr int kPhases = 2;
   enum Gate { X, H = 4, C = 8, I, F, G, O, DC };
   static constexpr std::array<Norm, 3> kNorms{{{0, X, 4, I}, {0, H, 4, I}, {1, C, 1, DC}}};
@@ -85,7 +82,7 @@ struct LstmLayerNorm : NormalisedCell<4, 9, 14> {
 
 // r and z are normalised together, n by itself: its two parts meet only behind the reset gate.
 struct GruLayerNorm : NormalisedCell<3, 6, 10> {
-  static constexpr bool kHasC = false, kKeepsH = true;
+  static constexpr bool kKeepsH = true;
   static constexpr int kPhases = 1;
   enum Gate { XR, XZ, XN, HR, HZ, HN, R, Z, N, DN };  // DN: gradient of N(U_n h₋₁)
   static constexpr std::array<Norm, 4> kNorms{{{0, XR, 2, R}, {0, XN, 1, N}, {0, HR, 2, R}, {0, HN, 1, DN}}};

@@ -1,36 +1,63 @@
-// Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
+// Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000), and what is left of it when
+// parts are taken away (Greff et al. 2015).
 #pragma once
 
 #include "lstmcore/cells/cell.hpp"
 
 namespace lstmcore {
 
-// Peepholes: i and f see c₋₁, o sees c (Gers & Schmidhuber 2000). Coupled: f = 1 − i (Greff et al. 2015).
-// Projected: h = W_hr (o ⊙ tanh c) (Sak et al. 2014), as a second stage.
-template <bool Peepholes, bool Coupled, bool Projected>
-struct Lstm {
-  static constexpr int kStages = Projected ? 2 : 1;
-  static constexpr bool kHasC = true, kKeepsH = false, kProjected = Projected;
-  static constexpr int kNormalised = 0;
+// The parts of a cell. What is missing: a gate is 1, an activation is the identity.
+struct AllParts {
+  static constexpr bool input_gate = true, forget_gate = true, output_gate = true;
+  static constexpr bool input_activation = true, output_activation = true;
+  static constexpr bool coupled = false;  // f = 1 − i
+};
+struct Coupled : AllParts {
+  static constexpr bool forget_gate = false, coupled = true;
+};
+struct NoInputGate : AllParts {
+  static constexpr bool input_gate = false;
+};
+struct NoForgetGate : AllParts {
+  static constexpr bool forget_gate = false;
+};
+struct NoOutputGate : AllParts {
+  static constexpr bool output_gate = false;
+};
+struct NoInputActivation : AllParts {
+  static constexpr bool input_activation = false;
+};
+struct NoOutputActivation : AllParts {
+  static constexpr bool output_activation = false;
+};
 
-  enum Gate { I, F, G = Coupled ? 1 : 2, O, kGates };  // a coupled cell has no gate of its own for F
+// i and f see c₋₁, o sees c (Gers & Schmidhuber 2000). OnRequest: those that the shape asks for, none otherwise.
+enum class Peepholes { None, OnRequest, ByDefault };
+
+// Projected: h = W_hr (o ⊙ tanh c) (Sak et al. 2014), as a second stage.
+template <class Parts, Peepholes P, bool Projected = false>
+struct Lstm : CellBase {
+  static constexpr int kStages = Projected ? 2 : 1;
+  static constexpr bool kHasC = true, kProjected = Projected;
+
+  enum Gate { I, F = Parts::input_gate, G = F + Parts::forget_gate, O, kGates = O + Parts::output_gate };
   static constexpr int kBlocks = kGates;
   template <int Stage>
   using Layout = std::conditional_t<Stage == 0, Gates<kGates, kGates, 0>, Plain>;
-  static constexpr int x_block(int /*stage*/, int gate) { return gate; }
-  static constexpr int h_block(int /*stage*/, int gate) { return gate; }
 
   template <class Visit>
   static void name_gates(Visit&& visit) {
-    visit("i", 0, I);
-    if (!Coupled) visit("f", 0, F);
+    if (Parts::input_gate) visit("i", 0, I);
+    if (Parts::forget_gate) visit("f", 0, F);
     visit("g", 0, G);
-    visit("o", 0, O);
+    if (Parts::output_gate) visit("o", 0, O);
   }
 
-  static constexpr int CI = 0, CF = 1, CO = Coupled ? 1 : 2, kVectors = Peepholes ? CO + 1 : 0;
+  static constexpr bool kPeepholes = P != Peepholes::None, kPeepholesByDefault = P == Peepholes::ByDefault;
+  static constexpr int CI = 0, CF = Parts::input_gate, CO = CF + Parts::forget_gate;
+  static constexpr int kVectors = kPeepholes ? CO + Parts::output_gate : 0;
   static constexpr const char* vector_name(int j) {
-    return j == CI ? "weight_ci" : j == CO ? "weight_co" : "weight_cf";
+    return Parts::input_gate && j == CI ? "weight_ci" : Parts::forget_gate && j == CF ? "weight_cf" : "weight_co";
   }
 
   template <int Stage, bool Keep, class S>
@@ -39,36 +66,26 @@ struct Lstm {
       row.template gate<1>(0).store(row.h);
       return;
     } else {
-      const Vec<S> one(S(1)), c_prev = Vec<S>::load(row.c_prev);
-      Vec<S> zi = row.template gate<0>(I), zo = row.template gate<0>(O);
+      const Vec<S> c_prev = Vec<S>::load(row.c_prev);
       // i = σ(W_i x + U_i h₋₁ + b_i [+ p_i ⊙ c₋₁])
-      if constexpr (Peepholes) zi = fma(row.vector(CI), c_prev, zi);
-      const Vec<S> i = sigmoid(zi);
+      const Vec<S> i = open<Parts::input_gate, I, CI>(row, c_prev);
       // f = σ(W_f x + U_f h₋₁ + b_f [+ p_f ⊙ c₋₁]), or 1 − i
-      Vec<S> f;
-      if constexpr (Coupled) {
-        f = one - i;
-      } else {
-        Vec<S> zf = row.template gate<0>(F);
-        if constexpr (Peepholes) zf = fma(row.vector(CF), c_prev, zf);
-        f = sigmoid(zf);
-      }
+      const Vec<S> f = Parts::coupled ? Vec<S>(S(1)) - i : open<Parts::forget_gate, F, CF>(row, c_prev);
       // g = tanh(W_g x + U_g h₋₁ + b_g)
-      const Vec<S> g = tanh(row.template gate<0>(G));
+      const Vec<S> zg = row.template gate<0>(G), g = Parts::input_activation ? tanh(zg) : zg;
       // c = f ⊙ c₋₁ + i ⊙ g
       const Vec<S> c = fma(f, c_prev, i * g);
       // o = σ(W_o x + U_o h₋₁ + b_o [+ p_o ⊙ c])
-      if constexpr (Peepholes) zo = fma(row.vector(CO), c, zo);
-      const Vec<S> o = sigmoid(zo);
+      const Vec<S> o = open<Parts::output_gate, O, CO>(row, c);
       // h = o ⊙ tanh(c)
-      const Vec<S> h = o * tanh(c);
+      const Vec<S> h = o * squash(c);
       c.store(row.c);
       h.store(Projected ? row.mid : row.h);
       if constexpr (Keep) {
-        row.template set_gate<0>(I, i);
-        if constexpr (!Coupled) row.template set_gate<0>(F, f);
+        if constexpr (Parts::input_gate) row.template set_gate<0>(I, i);
+        if constexpr (Parts::forget_gate) row.template set_gate<0>(F, f);
         row.template set_gate<0>(G, g);
-        row.template set_gate<0>(O, o);
+        if constexpr (Parts::output_gate) row.template set_gate<0>(O, o);
       }
     }
   }
@@ -81,25 +98,15 @@ struct Lstm {
     } else {
       const Vec<S> one(S(1)), c_prev = Vec<S>::load(row.c_prev), c = Vec<S>::load(row.c);
       const Vec<S> dh = Vec<S>::load(Projected ? row.dmid : row.dh);
-      const Vec<S> i = row.template gate<0>(I), g = row.template gate<0>(G), o = row.template gate<0>(O);
-      const Vec<S> tanh_c = tanh(c);
-      const Vec<S> dzo = dh * tanh_c * sigmoid_slope(o);
-      Vec<S> dc = fma(dh * o, tanh_slope(tanh_c), Vec<S>::load(row.dc));
-      if constexpr (Peepholes) dc = fma(dzo, row.vector(CO), dc);
-      const Vec<S> f = Coupled ? one - i : row.template gate<0>(F);
-      const Vec<S> di = Coupled ? dc * (g - c_prev) : dc * g;
-      const Vec<S> dzi = di * sigmoid_slope(i);
-      const Vec<S> dzg = dc * i * tanh_slope(g);
+      const Vec<S> i = kept<Parts::input_gate, I>(row), o = kept<Parts::output_gate, O>(row);
+      const Vec<S> f = Parts::coupled ? one - i : kept<Parts::forget_gate, F>(row);
+      const Vec<S> g = row.template gate<0>(G), squashed = squash(c);
+      Vec<S> dc = fma(dh * o, Parts::output_activation ? tanh_slope(squashed) : one, Vec<S>::load(row.dc));
+      if constexpr (Parts::output_gate) close<O, CO>(row, dh * squashed, o, dc);
       Vec<S> dc_prev = dc * f;
-      if constexpr (Peepholes) dc_prev = fma(dzi, row.vector(CI), dc_prev);
-      if constexpr (!Coupled) {
-        const Vec<S> dzf = dc * c_prev * sigmoid_slope(f);
-        if constexpr (Peepholes) dc_prev = fma(dzf, row.vector(CF), dc_prev);
-        row.template set_gate<0>(F, dzf);
-      }
-      row.template set_gate<0>(I, dzi);
-      row.template set_gate<0>(G, dzg);
-      row.template set_gate<0>(O, dzo);
+      if constexpr (Parts::input_gate) close<I, CI>(row, Parts::coupled ? dc * (g - c_prev) : dc * g, i, dc_prev);
+      if constexpr (Parts::forget_gate) close<F, CF>(row, dc * c_prev, f, dc_prev);
+      row.template set_gate<0>(G, Parts::input_activation ? dc * i * tanh_slope(g) : dc * i);
       dc_prev.store(row.dc);
     }
   }
@@ -107,10 +114,35 @@ struct Lstm {
   // Adds this row's part of the gradients of the peepholes; row holds gradients of the sums.
   template <class S>
   static LSTMCORE_INLINE void add_vector_gradients(const Row<S>& row, Vec<S>* sums) {
-    const Vec<S> c_prev = Vec<S>::load(row.c_prev);
-    sums[CI] = fma(row.template gate<0>(I), c_prev, sums[CI]);
-    if constexpr (!Coupled) sums[CF] = fma(row.template gate<0>(F), c_prev, sums[CF]);
-    sums[CO] = fma(row.template gate<0>(O), Vec<S>::load(row.c), sums[CO]);
+    const Vec<S> c_prev = Vec<S>::load(row.c_prev), c = Vec<S>::load(row.c);
+    if constexpr (Parts::input_gate) sums[CI] = fma(row.template gate<0>(I), c_prev, sums[CI]);
+    if constexpr (Parts::forget_gate) sums[CF] = fma(row.template gate<0>(F), c_prev, sums[CF]);
+    if constexpr (Parts::output_gate) sums[CO] = fma(row.template gate<0>(O), c, sums[CO]);
+  }
+
+ private:
+  // σ(sum [+ p ⊙ seen]) of a gate, 1 for a missing one
+  template <bool Present, int Place, int Vector, class S>
+  static LSTMCORE_INLINE Vec<S> open(const Row<S>& row, Vec<S> seen) {
+    if constexpr (!Present) return Vec<S>(S(1));
+    Vec<S> z = row.template gate<0>(Place);
+    if constexpr (kPeepholes) z = fma(row.vector(Vector), seen, z);
+    return sigmoid(z);
+  }
+  template <bool Present, int Place, class S>
+  static LSTMCORE_INLINE Vec<S> kept(const Row<S>& row) {
+    return Present ? row.template gate<0>(Place) : Vec<S>(S(1));
+  }
+  // From the gradient of a gate to that of its sum, and of the state that its peephole sees.
+  template <int Place, int Vector, class S>
+  static LSTMCORE_INLINE void close(const Row<S>& row, Vec<S> dgate, Vec<S> gate, Vec<S>& dseen) {
+    const Vec<S> dz = dgate * sigmoid_slope(gate);
+    if constexpr (kPeepholes) dseen = fma(dz, row.vector(Vector), dseen);
+    row.template set_gate<0>(Place, dz);
+  }
+  template <class S>
+  static LSTMCORE_INLINE Vec<S> squash(Vec<S> c) {
+    return Parts::output_activation ? tanh(c) : c;
   }
 };
 

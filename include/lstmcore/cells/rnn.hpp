@@ -1,4 +1,4 @@
-// The simple recurrent network (Elman 1990) and its residual form.
+// The simple recurrent network (Elman 1990), its residual form, and the one of independent units (Li et al. 2018).
 #pragma once
 
 #include "lstmcore/cells/cell.hpp"
@@ -7,16 +7,11 @@ namespace lstmcore {
 
 // h = φ(W x + b + U h₋₁ + b′); residual: h = h₋₁ + φ(…). φ: Tanh, Relu or HardTanh of activation.hpp.
 template <class Phi, bool Residual>
-struct Rnn {
-  static constexpr int kStages = 1, kBlocks = 1, kVectors = 0, kNormalised = 0;
-  static constexpr bool kHasC = false, kKeepsH = Residual, kProjected = false;
+struct Rnn : CellBase {
+  static constexpr int kBlocks = 1;
+  static constexpr bool kKeepsH = Residual;
   template <int>
   using Layout = Gates<1, 1, 0>;
-  static constexpr int x_block(int, int) { return 0; }
-  static constexpr int h_block(int, int) { return 0; }
-  static constexpr const char* vector_name(int) { return ""; }
-  template <class Visit>
-  static void name_gates(Visit&&) {}  // its one gate is h
 
   template <int Stage, bool Keep, class S>
   static LSTMCORE_INLINE void forward(const Row<S>& row) {
@@ -28,6 +23,34 @@ struct Rnn {
   template <int Stage, class S>
   static LSTMCORE_INLINE void backward(const Row<S>& row) {
     row.template set_gate<0>(0, Vec<S>::load(row.dh) * Phi::slope(row.template gate<0>(0)));
+  }
+};
+
+// h = φ(W x + b + u ⊙ h₋₁): a unit sees its own past alone.
+template <class Phi>
+struct IndRnn : CellBase {
+  static constexpr int kBlocks = 1, kVectors = 1;
+  template <int>
+  using Layout = Gates<1, 1, 1>;
+  static constexpr const char* vector_name(int) { return "weight_hh"; }
+
+  template <int Stage, bool Keep, class S>
+  static LSTMCORE_INLINE void forward(const Row<S>& row) {
+    const Vec<S> h = Phi::value(fma(row.vector(0), Vec<S>::load(row.h_prev), row.template gate<0>(0)));
+    h.store(row.h);
+    if constexpr (Keep) row.template set_gate<0>(0, h);
+  }
+
+  template <int Stage, class S>
+  static LSTMCORE_INLINE void backward(const Row<S>& row) {
+    const Vec<S> dz = Vec<S>::load(row.dh) * Phi::slope(row.template gate<0>(0));
+    row.template set_gate<0>(0, dz);
+    (dz * row.vector(0)).store(row.dh);
+  }
+
+  template <class S>
+  static LSTMCORE_INLINE void add_vector_gradients(const Row<S>& row, Vec<S>* sums) {
+    sums[0] = fma(row.template gate<0>(0), Vec<S>::load(row.h_prev), sums[0]);
   }
 };
 

@@ -56,6 +56,8 @@ class NetworkOptions:
     ----------
     cell : str, default="lstm"
         A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
+    peepholes : bool, str or None, default=None
+        Gates of an LSTM that see the cell state: letters such as "io", True for all, None for what the name says.
     hidden_size, num_layers : int, default=64, 1
         Size of the recurrent stack.
     dropout : float, default=0.0
@@ -74,6 +76,7 @@ class NetworkOptions:
     """
 
     cell: str = "lstm"
+    peepholes: bool | str | None = None
     hidden_size: int = 64
     num_layers: int = 1
     dropout: float = 0.0
@@ -86,7 +89,9 @@ class NetworkOptions:
         """Check every option; ValueError or TypeError names it and quotes its value."""
         registry = {info["name"]: info for info in core.cells()}
         cell = check.choice(self.cell, "cell", [*registry, *CELL_ALIASES])
-        info = registry[CELL_ALIASES.get(cell, cell)]
+        cell = CELL_ALIASES.get(cell, cell)
+        info = registry[cell]
+        layer_options.peepholes(self.peepholes, cell, registry)
         layer_options.periods(self.periods, check.integer(self.hidden_size, "hidden_size"), info)
         check.integer(self.num_layers, "num_layers")
         check.fraction(self.dropout, "dropout")
@@ -96,7 +101,7 @@ class NetworkOptions:
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "recurrent_dropout", "zoneout", "periods", "recompute")
+        names = ("num_layers", "peepholes", "periods", "recurrent_dropout", "zoneout", "recompute")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
 
