@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
+    from lstmcore.estimators.seq2seq import RNNSeq2Seq
     from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
     from lstmcore.layers import GRU, LSTM, RNN
@@ -49,6 +50,7 @@ __all__ = [
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
+    "RNNSeq2Seq",
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
@@ -83,6 +85,7 @@ _HOME = {
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
+    "RNNSeq2Seq": "estimators.seq2seq",
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
