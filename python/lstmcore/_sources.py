@@ -136,9 +136,7 @@ def source_kind(X: Any) -> type[AnySource]:
     if hasattr(X, "iloc") and np.ndim(X) == 2:
         return FeatureSource
     if not isinstance(X, (list, tuple, np.ndarray)) or len(X) == 0:
-        raise TypeError(
-            f"X must be an array or a list of at least one sequence, got {check.described(X, np.asarray(X, dtype=object))}"
-        )
+        raise TypeError(f"X must be an array or a list of at least one sequence, got {check.described(X)}")
     first = X[0]
     if isinstance(first, str):
         return TokenSource
@@ -157,9 +155,7 @@ def read_outputs(y: Any, name: str, level: str | None = None) -> tuple[list[Any]
         If there is anything else, or nothing.
     """
     if y is None or isinstance(y, str) or not hasattr(y, "__len__"):
-        raise TypeError(
-            f"{name} must be a list of strings or of lists of tokens, got {check.described(y, np.asarray(y, dtype=object))}"
-        )
+        raise TypeError(f"{name} must be a list of strings or of lists of tokens, got {check.described(y)}")
     if len(y) == 0:
         raise ValueError(f"{name} must hold at least one sequence, got {y!r}")
     rows = list(y)

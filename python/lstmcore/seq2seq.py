@@ -18,7 +18,8 @@ from lstmcore.network import _PREDICT_ROWS, Dense, _Layers
 from lstmcore.pairs import Pairs
 from lstmcore.sequences import Batch
 
-_HEAD, _DECODER = 1 << 62, 1 << 61  # set the masks of head and decoder apart from those of the encoder
+_HEAD, _DECODER = 1 << 62, 1 << 63  # set the masks of head and decoder apart from those of the encoder
+_LAYERS = ("embedding", "encoder", "initial", "output_embedding", "decoder", "attention", "dense")
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ class Seq2SeqNetwork(Layer):
     """An encoder–decoder network (Sutskever et al. 2014; Cho et al. 2014), with attention if wanted.
 
     The encoder reads a sequence of tokens or features, and a dense layer makes the decoder's initial states of its
-    final ones. The decoder reads the boundary and then the tokens written so far; its outputs h go through
-    h~ = tanh(W [c, h] + b) with the context c of `Attention` (Luong et al. 2015, equation 5), and a dense layer gives
-    the logits of the next token. Since attention follows the recurrent step, the decoder reads a known output in one
-    pass over all steps.
+    final ones. The decoder reads the boundary and then the tokens written so far; `Attention` joins its outputs with
+    what they say of the encoder's steps, and a dense layer gives the logits of the next token. Since attention follows
+    the recurrent step (Luong et al. 2015), the decoder reads a known output in one pass over all steps.
 
     Parameters
     ----------
@@ -93,26 +93,19 @@ class Seq2SeqNetwork(Layer):
         known = int(c.n_features or 0) if self.encoder is None else self.encoder.state_size
         self.initial = Dense(known, self.decoder.state_size, **options)
         self.output_embedding = Embedding(c.n_outputs, dim, **options)
-        self.attention = self.combine = None
+        self.attention = None
         width = self.decoder.output_size
         if c.attention is not None and self.encoder is not None:
             memory = self.encoder.output_size
             self.attention = Attention(width, memory, score=c.attention, size=c.attention_size, **options)
-            self.combine = Dense(memory + width, width, **options)
         self.dense = Dense(width, c.n_outputs, **options)
-        self.layers = {
-            name: layer
-            for name in (*_BEFORE, "initial", "output_embedding", "decoder", "attention", "combine", "dense")
-            if (layer := getattr(self, name)) is not None
-        }
-        self._core = _Layers(**self.layers)
+        self._core = _Layers(**{name: layer for name in _LAYERS if (layer := getattr(self, name)) is not None})
         self._kept: Any = None  # of the last forward, until its backward
         self._own_parameters()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return options and parameters."""
-        made = (*_BEFORE, "initial", "output_embedding", "decoder", "attention", "combine", "dense", "layers", "_kept")
-        return {name: value for name, value in super().__getstate__().items() if name not in made}
+        return {name: value for name, value in super().__getstate__().items() if name not in (*_LAYERS, "_kept")}
 
     @property
     def draws_masks(self) -> bool:
@@ -151,35 +144,27 @@ class Seq2SeqNetwork(Layer):
         states = self.decoder._states.split(self.initial.forward(flat))
         x = self.output_embedding.forward(batch.x)
         h, _ = self.decoder._core.forward(x, batch.batch_sizes, states, seed | _DECODER, training)
-        if self.attention is not None and self.combine is not None:
-            context = self.attention.forward(h, batch.batch_sizes, memory, asked.batch_sizes, position)
-            h = self.combine.forward(np.concatenate((context, h), axis=1))
-            core.apply_tanh(h)
+        if self.attention is not None:
+            h = self.attention.forward(h, batch.batch_sizes, memory, asked.batch_sizes, position)
         key = seed | _HEAD if training and self.dropout else None
-        features = h
         if key is not None:
-            features = h.copy()
-            core.apply_dropout(features, self.dropout, key)
-        logits = self.dense.forward(features)
-        self._kept = batch, h, key
+            h = h.copy()
+            core.apply_dropout(h, self.dropout, key)
+        logits = self.dense.forward(h)
+        self._kept = batch, key
         return logits
 
     def backward(self, dlogits: Array) -> None:
         """Add the gradients of all parameters, given that of the last `forward`'s logits."""
         if self._kept is None:
             raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
-        (batch, h, key), self._kept = self._kept, None
-        dh, dmemory = self.dense.backward(dlogits), None
-        assert dh is not None
+        (batch, key), self._kept = self._kept, None
+        dh: Any = self.dense.backward(dlogits)
+        dmemory = None
         if key is not None:
             core.apply_dropout(dh, self.dropout, key)
-        if self.attention is not None and self.combine is not None:
-            core.apply_tanh_slope(dh, h)
-            djoined = self.combine.backward(dh)
-            assert djoined is not None
-            width = self.attention.memory_size
-            dquery, dmemory = self.attention.backward(np.ascontiguousarray(djoined[:, :width]))
-            dh = djoined[:, width:] + dquery
+        if self.attention is not None:
+            dh, dmemory = self.attention.backward(dh)
         dx, dstates = self.decoder._core.backward(dh, None, True)
         self.output_embedding.backward(dx)
         dflat = self.initial.backward(self.decoder._states.join(dstates), need_dx=self.encoder is not None)
@@ -220,9 +205,6 @@ class Seq2SeqNetwork(Layer):
         return asdict(self.config)
 
 
-_BEFORE = ("embedding", "encoder")
-
-
 def _source(batch: Batch) -> Any:
     if batch.source is None:
         raise ValueError("the network needs a batch of pairs with a source, got one without")
@@ -252,7 +234,8 @@ class Decoding:
             self.memory: Any
             self.memory, finals = network.encoder._core.infer(x, source.batch_sizes, None, wants_memory)
             self.memory_sizes = source.batch_sizes
-            self.keys = None if network.attention is None else network.attention.keys(self.memory)
+            if network.attention is not None:
+                self.keys = network.attention.keys(self.memory)
             flat = network.encoder._states.join(finals)
         self.states = network.decoder._states.split(network.initial(flat))
         self.position = np.arange(len(flat))
@@ -267,12 +250,10 @@ class Decoding:
         network, weights = self.network, None
         x = network.output_embedding(tokens)
         h, self.states = network.decoder._core.infer(x, batch_sizes, self.states, True)
-        if network.attention is not None and network.combine is not None:
-            context, weights = network.attention.look(
+        if network.attention is not None:
+            h, weights = network.attention.look(
                 h, batch_sizes, self.keys, self.memory, self.memory_sizes, self.position
             )
-            h = network.combine(np.concatenate((context, h), axis=1))
-            core.apply_tanh(h)
         return network.dense(h), weights
 
     def step(self, tokens: Array) -> Array:
