@@ -16,7 +16,7 @@ from lstmcore._isa import core as _core
 from lstmcore._threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from lstmcore import callbacks, schedules
+    from lstmcore import callbacks, metrics, schedules
     from lstmcore._versions import show_versions
     from lstmcore.calendar import calendar_features
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
@@ -61,6 +61,7 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "load",
+    "metrics",
     "schedules",
     "sequences_from_channels",
     "sequences_from_frame",
@@ -96,7 +97,7 @@ _HOME = {
     "series_from_frame": "frames",
     "show_versions": "_versions",
 }
-_MODULES = ("callbacks", "schedules")
+_MODULES = ("callbacks", "metrics", "schedules")
 
 
 def __getattr__(name: str) -> object:
