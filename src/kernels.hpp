@@ -1,6 +1,7 @@
 // The kernels of each scalar type are compiled once, in kernels_f32.cpp and kernels_f64.cpp.
 #pragma once
 
+#include "lstmcore/attention.hpp"
 #include "lstmcore/dense.hpp"
 #include "lstmcore/recurrent.hpp"
 
@@ -9,4 +10,6 @@ extern template std::unique_ptr<Unit<float>> make_unit(const std::string&, const
 extern template std::unique_ptr<Unit<double>> make_unit(const std::string&, const UnitShape&);
 extern template class Dense<float>;
 extern template class Dense<double>;
+extern template class Attention<float>;
+extern template class Attention<double>;
 }  // namespace lstmcore

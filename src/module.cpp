@@ -44,6 +44,7 @@ py::list list_cells() {
 
 void register_recurrent(py::module_& m);
 void register_layers(py::module_& m);
+void register_seq2seq(py::module_& m);
 void register_training(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
@@ -59,5 +60,6 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
         "Flat index of the first NaN or infinity in a C-contiguous array, -1 if there is none.");
   register_recurrent(m);
   register_layers(m);
+  register_seq2seq(m);
   register_training(m);
 }

@@ -22,7 +22,7 @@ FORMAT = 1
 """Version of the format that this version writes, and the newest that it reads."""
 
 _KEY = "lstmcore"
-_VECTORS = "embedding.weight"
+VECTORS = "embedding.weight"
 _RECURRENT = (
     *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
     *("dropout", "recurrent_dropout", "zoneout", "periods", "peepholes"),
@@ -33,6 +33,7 @@ _KINDS = {
     "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
+    "seq2seq": ("lstmcore.seq2seq_model", "Seq2SeqModel"),
 }
 
 
@@ -50,7 +51,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     config = {
         "format": FORMAT,
         "kind": model.kind,
-        "network": network_config(model.network),
+        "network": model._network_config(),
         "task": model._task_config(),
     }
     _files.write_tensors(path, _tensors(model.network), _KEY, config)
@@ -85,11 +86,12 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
         check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
         module, name = _KINDS[config["kind"]]
-        network = build_network(config["network"], tensors.get(_VECTORS), weight_dtype)
-        if _VECTORS not in network.parameters:
-            tensors.pop(_VECTORS, None)
+        kind: type[Model] = getattr(import_module(module), name)
+        network = kind._build_network(config["network"], tensors, weight_dtype)
+        if VECTORS not in network.parameters:
+            tensors.pop(VECTORS, None)
         network.load_parameters(tensors)
-        model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
+        model = kind._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged model file: {type(error).__name__}: {error}") from error
     return model
@@ -122,8 +124,8 @@ def build_network(config: dict[str, Any], vectors: Array | None = None, weight_d
     return Network(recurrent, config["pooling"], dense, **options)
 
 
-def _tensors(network: Network) -> dict[str, Array]:
+def _tensors(network: Any) -> dict[str, Array]:
     """All parameters, and the vectors of an embedding that is not trained."""
-    if network.embedding is None:
+    if network.embedding is None or network.embedding.trainable:
         return network.parameters
-    return {**network.parameters, _VECTORS: network.embedding.weight}
+    return {**network.parameters, VECTORS: network.embedding.weight}
