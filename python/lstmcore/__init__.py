@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lstmcore.network import Network
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
+    from lstmcore.time_delay import TimeDelay
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
+    "TimeDelay",
     "calendar_features",
     "callbacks",
     "cells",
@@ -86,6 +88,7 @@ _HOME = {
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
+    "TimeDelay": "time_delay",
     "calendar_features": "calendar",
     "load": "model_file",
     "sequences_from_channels": "frames",

@@ -13,11 +13,13 @@ from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._validation import Array
 from lstmcore.losses import Loss
+from lstmcore.time_delay import CELLS as TIME_DELAY_CELLS
+from lstmcore.time_delay import checked_delays
 from lstmcore.training import TrainingConfig
 
 Class = TypeVar("Class", bound=type)
 
-CELL_ALIASES = {"rnn": "rnn_tanh"}
+CELL_ALIASES = {"rnn": "rnn_tanh", "tdnn": "tdnn_tanh"}
 
 
 def documented(cls: Class) -> Class:
@@ -54,7 +56,8 @@ class NetworkOptions:
     Parameters
     ----------
     cell : str, default="lstm"
-        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
+        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh". Or "tdnn", which remembers a fixed number of steps:
+        `lstmcore.TimeDelay` with tanh; also "tdnn_relu", "tdnn_hardtanh" and "tdnn_linear".
     hidden_size, num_layers : int, default=64, 1
         Size of the recurrent stack.
     dropout : float, default=0.0
@@ -68,6 +71,8 @@ class NetworkOptions:
     recompute : bool, default=False
         Compute the gates again in the backward pass instead of keeping them: about a third of the memory of training,
         about a quarter more time, the same bits.
+    delays : int or iterable of int, default=8
+        Of the "tdnn" cells: which steps each layer sees, 0 being the present one; a number means the latest so many.
     """
 
     cell: str = "lstm"
@@ -77,21 +82,31 @@ class NetworkOptions:
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
     recompute: bool = False
+    delays: Any = 8
 
     def _check_options(self) -> None:
         """Check every option; ValueError or TypeError names it and quotes its value."""
-        check.choice(self.cell, "cell", [*(cell["name"] for cell in core.cells()), *CELL_ALIASES])
+        check.choice(self.cell, "cell", [*(cell["name"] for cell in core.cells()), *TIME_DELAY_CELLS, *CELL_ALIASES])
         check.integer(self.hidden_size, "hidden_size")
         check.integer(self.num_layers, "num_layers")
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             check.fraction(getattr(self, name), name)
         check.flag(self.recompute, "recompute")
+        checked_delays(self.delays)
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "recurrent_dropout", "zoneout", "recompute")
+        names = ["num_layers", "recurrent_dropout", "zoneout", "recompute"]
+        if CELL_ALIASES.get(self.cell, self.cell) in TIME_DELAY_CELLS:
+            names.append("delays")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
+
+    def _looks_back(self) -> int:
+        """How many steps before the present one the network sees at once: 0 where a state carries what it knows."""
+        if CELL_ALIASES.get(self.cell, self.cell) not in TIME_DELAY_CELLS:
+            return 0
+        return int(self.num_layers) * max(checked_delays(self.delays))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
