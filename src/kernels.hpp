@@ -4,6 +4,7 @@
 #include "lstmcore/attention.hpp"
 #include "lstmcore/dense.hpp"
 #include "lstmcore/recurrent.hpp"
+#include "lstmcore/time_delay.hpp"
 
 namespace lstmcore {
 extern template std::unique_ptr<Unit<float>> make_unit(const std::string&, const UnitShape&);
@@ -12,4 +13,6 @@ extern template class Dense<float>;
 extern template class Dense<double>;
 extern template class Attention<float>;
 extern template class Attention<double>;
+extern template class TimeDelay<float>;
+extern template class TimeDelay<double>;
 }  // namespace lstmcore

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lstmcore.network import Network
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
+    from lstmcore.time_delay import TimeDelay
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
+    "TimeDelay",
     "calendar_features",
     "callbacks",
     "cells",
@@ -93,6 +95,7 @@ _HOME = {
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
+    "TimeDelay": "time_delay",
     "calendar_features": "calendar",
     "from_torch": "interop.torch",
     "load": "model_file",

@@ -34,7 +34,24 @@ class _Parameterised:
     def bind(self, parameters: _Array, gradients: _Array) -> None: ...
     def parameters_changed(self) -> None: ...
 
-class RecurrentF32(_Parameterised):
+class _Steps(_Parameterised):
+    def infer(
+        self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True
+    ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
+    def forward(
+        self,
+        x: _Array,
+        batch_sizes: _Sizes,
+        states: Sequence[_Array] | None = None,
+        seed: int = 0,
+        training: bool = True,
+    ) -> tuple[_Array, tuple[_Array, ...]]: ...
+    def backward(
+        self, dy: _Array | None = None, dstates: Sequence[_Array | None] | None = None, need_dx: bool = True
+    ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
+    def step(self, x: _Array, states: Sequence[_Array | None] | None = None) -> tuple[_Array, tuple[_Array, ...]]: ...
+
+class RecurrentF32(_Steps):
     def __init__(
         self,
         cell: str,
@@ -52,26 +69,25 @@ class RecurrentF32(_Parameterised):
         periods: Sequence[int] = ...,
         peepholes: str | None = None,
     ) -> None: ...
-    def infer(
-        self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True
-    ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
-    def forward(
-        self,
-        x: _Array,
-        batch_sizes: _Sizes,
-        states: Sequence[_Array] | None = None,
-        seed: int = 0,
-        training: bool = True,
-    ) -> tuple[_Array, tuple[_Array, ...]]: ...
-    def backward(
-        self, dy: _Array | None = None, dstates: Sequence[_Array | None] | None = None, need_dx: bool = True
-    ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
     def gates(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array | None] | None = None
     ) -> dict[str, _Array]: ...
-    def step(self, x: _Array, states: Sequence[_Array | None] | None = None) -> tuple[_Array, tuple[_Array, ...]]: ...
 
 class RecurrentF64(RecurrentF32): ...
+
+class TimeDelayF32(_Steps):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        delays: list[int],
+        nonlinearity: str,
+        bias: bool,
+        dropout: float,
+    ) -> None: ...
+
+class TimeDelayF64(TimeDelayF32): ...
 
 class DenseF32(_Parameterised):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None: ...

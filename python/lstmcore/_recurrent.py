@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,6 +86,12 @@ class Recurrent(Layer):
     ValueError, TypeError
         If an argument is not as described; the message names it and quotes the value.
     """
+
+    # The arguments from which `from_cell` makes such a layer again.
+    config_names: ClassVar[tuple[str, ...]] = (
+        *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
+        *("dropout", "recurrent_dropout", "zoneout", "peepholes", "periods"),
+    )
 
     def __init__(
         self,

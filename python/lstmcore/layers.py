@@ -16,8 +16,10 @@ from lstmcore import _validation as check
 from lstmcore._recurrent import Recurrent
 from lstmcore._states import State
 from lstmcore._tbptt import Window
+from lstmcore.time_delay import CELLS as TIME_DELAY_CELLS
+from lstmcore.time_delay import TimeDelay
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "State", "Window", "from_cell"]
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "State", "TimeDelay", "Window", "from_cell"]
 
 Seed = int | np.random.Generator | None
 
@@ -233,16 +235,17 @@ class RNN(Recurrent):
 
 
 def from_cell(cell: str, input_size: int, hidden_size: int, **options: Any) -> Recurrent:
-    """Return a layer of any registered cell, by its name.
+    """Return a layer of any registered cell, or a `TimeDelay`, by its name.
 
     Parameters
     ----------
     cell : str
-        A name listed by `lstmcore.cells`, such as "lstm" or "gru_reset_before".
+        A name listed by `lstmcore.cells`, such as "lstm" or "gru_reset_before", or "tdnn_tanh", "tdnn_relu",
+        "tdnn_hardtanh" or "tdnn_linear".
     input_size, hidden_size : int
         As in `Recurrent`.
     **options
-        Further arguments of `Recurrent`, by name.
+        Further arguments of `Recurrent`, or of `TimeDelay`, by name.
 
     Returns
     -------
@@ -254,7 +257,14 @@ def from_cell(cell: str, input_size: int, hidden_size: int, **options: Any) -> R
     ValueError, TypeError
         If the cell or an option is unknown, with the valid names, or a value is not as described.
     """
-    valid = list(inspect.signature(Recurrent).parameters)[3:]
-    for name in options:
-        check.choice(name, "option", valid)
-    return Recurrent(cell, input_size, hidden_size, **options)
+    recurrent = inspect.signature(Recurrent).parameters
+    if cell not in TIME_DELAY_CELLS:
+        for name in options:
+            check.choice(name, "option", list(recurrent)[3:])
+        return Recurrent(cell, input_size, hidden_size, **options)
+    valid = list(inspect.signature(TimeDelay).parameters)[2:]
+    for name in [name for name in options if name not in valid]:
+        default = recurrent[check.choice(name, "option", [*valid, *list(recurrent)[3:]])].default
+        if (value := options.pop(name)) != default:
+            raise ValueError(f"{name} must be {default!r} for cell {cell!r}, which feeds nothing back, got {value!r}")
+    return TimeDelay(input_size, hidden_size, **{**options, "nonlinearity": cell.removeprefix("tdnn_")})

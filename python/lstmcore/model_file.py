@@ -23,10 +23,6 @@ FORMAT = 1
 
 _KEY = "lstmcore"
 VECTORS = "embedding.weight"
-_RECURRENT = (
-    *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
-    *("dropout", "recurrent_dropout", "zoneout", "periods", "peepholes"),
-)
 _EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
@@ -102,7 +98,7 @@ def network_config(network: Network) -> dict[str, Any]:
     recurrent, embedding = network.recurrent, network.embedding
     return {
         "dtype": network.dtype.name,
-        "recurrent": {name: getattr(recurrent, name) for name in _RECURRENT},
+        "recurrent": {name: getattr(recurrent, name) for name in recurrent.config_names},
         "pooling": network.pooling,
         "dropout": network.dropout,
         "n_outputs": network.n_outputs,
