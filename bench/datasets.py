@@ -96,7 +96,7 @@ def fashion_mnist() -> Labelled:
     """Read Zalando's 70,000 articles of clothing, a row of 28 pixels a step."""
     folder = next((folder for folder in FASHION if folder.is_dir()), None)
     if folder is None:
-        raise Missing("Fashion-MNIST comes with the Debian package dataset-fashion-mnist: make build/data")
+        raise Missing("Fashion-MNIST comes with the Debian package dataset-fashion-mnist: apt install it, or make data")
 
     def read(name: str, header: int) -> np.ndarray:
         return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=header)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import lstmcore
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+sys.path.insert(0, str(Path(__file__).parent))
+import gallery
 
 project = "lstmcore"
 author = "lstmcore developers"
@@ -23,9 +27,10 @@ extensions = [
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
+    "gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["GALLERY_HEADER.md", "auto_examples/*.ipynb", "auto_examples/*.py"]
+exclude_patterns = ["auto_examples/*.ipynb", "auto_examples/*.py"]
 
 # ---- docstrings ----
 
@@ -42,7 +47,8 @@ myst_enable_extensions = ["colon_fence"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": r"/\w+\.py$",  # run all of them
+    "copyfile_regex": r"index\.rst",
+    "filename_pattern": rf"/({'|'.join(gallery.SHORT)})\.py$",  # what is run; of the others stored results are shown
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
@@ -50,6 +56,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "min_reported_time": 5,
 }
+suppress_warnings = ["sphinx_gallery.config"]  # the index names files, no references back are needed
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
 
 # ---- HTML ----

@@ -20,13 +20,13 @@ namespace lstmcore {
 struct CellInfo {
   const char* name;
   const char* description;
-  bool has_c;                     // states are h and c, otherwise h alone
-  bool projection;                // takes proj_size
-  bool own_output;                // y is not h
-  bool linked;                    // layers hand something up beside y
-  bool clock;                     // c is a step number, of width 1
-  std::string peepholes;          // letters of the gates that can have one
-  std::string default_peepholes;  // of those that do unless the shape says otherwise
+  bool has_c;                       // states are h and c, otherwise h alone
+  bool projection;                  // takes proj_size
+  bool own_output = false;          // y is not h
+  bool linked = false;              // layers hand something up beside y
+  bool clock = false;               // c is a step number, of width 1
+  std::string peepholes{};          // letters of the gates that can have one
+  std::string default_peepholes{};  // of those that do unless the shape says otherwise
 };
 
 template <class Visit>

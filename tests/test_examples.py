@@ -1,0 +1,68 @@
+"""The gallery's long examples run from the first line to the last, on little data: ``make test-examples``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import types
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
+gallery = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gallery)
+
+# What the constants at the top of a long example become here, so that it takes a second or two.
+SHRUNK = {
+    "classify_japanese_topics": {"FOLDS": 2, "SIZES": (30,), "STEPS": 2},
+    "read_images_by_rows": {"N_TRAIN": 500, "EPOCHS": 1, "DIGIT_EPOCHS": 1, "LINEAR_STEPS": 5},
+}
+
+
+def shrunk(name: str) -> str:
+    """Return an example's text with the constants of the table in place of its own."""
+    source = gallery.read_source(name)
+    for constant, value in SHRUNK[name].items():
+        source, found = re.subn(rf"(?m)^{constant} = .*$", f"{constant} = {value!r}", source)
+        assert found == 1, f"{name}.py must set {constant} once, in one line"
+    return source
+
+
+def test_every_long_example_is_shrunk_here():
+    assert sorted(SHRUNK) == gallery.long_examples()
+
+
+@pytest.mark.parametrize("name", gallery.long_examples())
+@pytest.mark.filterwarnings(
+    "ignore:.*FigureCanvasAgg is non-interactive", "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+def test_an_example_runs(name, monkeypatch):
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    module = types.ModuleType(f"example_{name}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(ROOT)
+    exec(compile(shrunk(name), str(gallery.EXAMPLES / f"{name}.py"), "exec"), vars(module))
+    assert plt.get_fignums(), "draws a figure"
+    plt.close("all")
+
+
+def test_every_example_has_its_place_in_the_gallery():
+    index = (gallery.EXAMPLES / "index.rst").read_text(encoding="utf-8")
+    examples = {path.stem for path in gallery.EXAMPLES.glob("*.py")}
+    assert examples <= set(re.findall(r"\.\./examples/(\w+)\.py", index))
+    assert set(gallery.SHORT) <= examples
+
+
+def test_the_hash_is_that_of_the_code_alone():
+    source = '"""\nTitle\n=====\n"""\n\nimport math\n\n# %%\n# Text,\n# more text.\n\nx = math.pi  # a comment\n'
+    assert [block.code.strip() for block in gallery.code_blocks(source)] == ["import math", "x = math.pi  # a comment"]
+    assert [block.line for block in gallery.code_blocks(source)] == [4, 10]
+    assert gallery.fingerprint(source) == gallery.fingerprint(source.replace("more text", "measured: 3"))
+    assert gallery.fingerprint(source) != gallery.fingerprint(source.replace("math.pi", "math.e"))
