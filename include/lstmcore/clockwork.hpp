@@ -66,6 +66,11 @@ class Clockwork final : public Unit<S> {
     const bool own = kept || io.y == nullptr;  // what is kept must not change with the caller's y
     const Index H = shape_.hidden_size, ld = own ? H : io.ldy;
     S* y = own ? pass.y.reserve(steps.N * H) : io.y;
+    const S* initial = io.h0;
+    if (initial == nullptr) {
+      std::fill_n(zeros_.reserve(steps.B * H), steps.B * H, S(0));
+      initial = zeros_.data();
+    }
     for (std::size_t m = modules_.size(); m-- > 0;) {
       const Module& module = modules_[m];
       Ticks& ticks = pass.ticks[m];
@@ -73,9 +78,9 @@ class Clockwork final : public Unit<S> {
       const Index rows = ticks.steps.N, B = ticks.steps.B, width = module.width;
       S *x = ticks.x.reserve(rows * input_size(module)), *h0 = ticks.h0.reserve(B * width);
       S* h = ticks.h.reserve(rows * width);
-      each_sequence(pass, [&](Index b) { gather(module, ticks, pass, io, b, y, ld, x, h0); });
+      gather(module, ticks, pass, io.x, initial, y, ld, x, h0);
       if (B > 0) module.unit->forward(ticks.steps, {x, h0, nullptr, h, width, nullptr, nullptr}, false, keep, {});
-      each_sequence(pass, [&](Index b) { hold(module, ticks, pass, io.h0, b, h, y, ld); });
+      hold(module, ticks, pass, initial, h, y, ld);
     }
     for (Index b = 0; b < steps.B; ++b) {
       if (io.hn) std::copy_n(y + pass.last_row(b) * ld, H, io.hn + b * H);
@@ -94,11 +99,11 @@ class Clockwork final : public Unit<S> {
       const Index rows = ticks.steps.N, B = ticks.steps.B, width = module.width;
       S *dh = dh_.reserve(rows * width), *dbegin = dbegin_.reserve(B * width);
       S* dx = io.dx || module.slower > 0 ? dx_.reserve(rows * input_size(module)) : nullptr;
-      each_sequence(kept_, [&](Index b) { sum_held(module, ticks, b, dy, dh, dh0); });
+      sum_held(module, ticks, dy, dh, dh0);
       if (B == 0) continue;
       module.unit->backward(ticks.steps, {ticks.x.data(), dh, width, nullptr, nullptr, dx, dbegin, nullptr}, false,
                             parameters + module.parameters, gradients + module.parameters);
-      each_sequence(kept_, [&](Index b) { scatter(module, ticks, b, dx, dbegin, io.dx, dy, dh0); });
+      scatter(module, ticks, dx, dbegin, io.dx, dy, dh0);
     }
     if (io.dh0) std::copy_n(dh0, steps.B * H, io.dh0);
     if (io.dc0) std::fill_n(io.dc0, steps.B, S(0));
@@ -124,16 +129,16 @@ class Clockwork final : public Unit<S> {
   struct Ticks {
     Steps steps;
     Index period;
-    std::vector<Index> begin, count, place;  // of each sequence: its first tick, its ticks, where it is in the batch
-    Buffer<S> x, h0, h;                      // inputs, initial and computed states of the module
+    std::vector<Index> begin, count;  // of each sequence: its first tick, how many there are
+    std::vector<Index> order;         // of the batch: the number of each sequence
+    Buffer<S> x, h0, h;               // inputs, initial and computed states of the module
 
     void assign(const Pass& pass, Index module_period) {
       const Index B = static_cast<Index>(pass.length.size());
       period = module_period;
       begin.resize(pass.length.size());
       count.resize(pass.length.size());
-      place.resize(pass.length.size());
-      std::vector<Index> order(pass.length.size());
+      order.resize(pass.length.size());
       for (Index b = 0; b < B; ++b) {
         begin[b] = (period - pass.phase[b] % period) % period;
         count[b] = ceil_div(std::max<Index>(pass.length[b] - begin[b], 0), period);
@@ -142,12 +147,10 @@ class Clockwork final : public Unit<S> {
       std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return count[a] > count[b]; });
       std::vector<std::int64_t> sizes(static_cast<std::size_t>(count[order[0]]));
       for (Index i = 0; i < B; ++i) {
-        place[order[i]] = i;
         for (Index k = 0; k < count[order[i]]; ++k) sizes[k] = i + 1;
       }
       steps.assign(sizes.data(), static_cast<Index>(sizes.size()));
     }
-    Index row(Index b, Index k) const { return steps.offset[k] + place[b]; }  // of tick k
   };
 
   // Sequences of a pass: step s of sequence b, in the order of processing, is row(b, s) of the caller's arrays.
@@ -183,93 +186,99 @@ class Clockwork final : public Unit<S> {
 
   Index input_size(const Module& module) const { return shape_.input_size + module.slower; }
 
-  // f(b) for each sequence: copies and sums, of about a row of x and h each step.
+  // f(b, i, k, s) for each tick of a module: sequence b, i of its batch, tick k, at step s. No two of them, but for
+  // those of one sequence, are to write to one place.
   template <class F>
-  void each_sequence(const Pass& pass, F&& f) const {
-    parallel_for(pass.steps.B, static_cast<double>(pass.steps.N * (shape_.input_size + shape_.hidden_size)),
-                 [&](Index begin, Index end) {
-                   for (Index b = begin; b < end; ++b) f(b);
-                 });
+  void each_tick(const Ticks& ticks, F&& f) const {
+    const double cost = static_cast<double>(ticks.steps.N * (shape_.input_size + shape_.hidden_size));
+    parallel_for(ticks.steps.B, cost, [&](Index begin, Index end) {
+      for (Index k = 0; k < ticks.steps.T; ++k) {
+        for (Index i = begin; i < std::min(end, ticks.steps.size[k]); ++i) {
+          const Index b = ticks.order[i];
+          f(b, i, k, ticks.begin[b] + k * ticks.period);
+        }
+      }
+    });
   }
 
   static void copy(const S* from, Index n, S* to) {
-    if (from == nullptr) {
-      std::fill_n(to, n, S(0));
-    } else {
-      std::copy_n(from, n, to);
-    }
+    LSTMCORE_SIMD
+    for (Index i = 0; i < n; ++i) to[i] = from[i];
   }
   static void add(const S* from, Index n, S* to) {
     LSTMCORE_SIMD
     for (Index i = 0; i < n; ++i) to[i] += from[i];
   }
 
-  // Inputs of a module at its ticks in sequence b, and its initial state.
-  void gather(const Module& module, const Ticks& ticks, const Pass& pass, const ForwardArrays<S>& io, Index b,
-              const S* y, Index ld, S* x, S* h0) const {
-    const Index I = shape_.input_size, slower = module.first + module.width;
-    const S* initial = io.h0 == nullptr ? nullptr : io.h0 + b * shape_.hidden_size;
-    if (ticks.count[b] == 0) return;
-    copy(initial == nullptr ? nullptr : initial + module.first, module.width, h0 + ticks.place[b] * module.width);
-    for (Index k = 0, s = ticks.begin[b]; k < ticks.count[b]; ++k, s += ticks.period) {
-      S* to = x + ticks.row(b, k) * input_size(module);
-      const S* before = s > 0 ? y + pass.row(b, s - 1) * ld : initial;
-      std::copy_n(io.x + pass.row(b, s) * I, I, to);
-      copy(before == nullptr ? nullptr : before + slower, module.slower, to + I);
-    }
+  // Inputs of a module at its ticks, x [ticks][I + slower], and its initial states h0 [B][width]. initial, y: the
+  // states of all units before the first step, and after each.
+  void gather(const Module& module, const Ticks& ticks, const Pass& pass, const S* x_all, const S* initial, const S* y,
+              Index ld, S* x, S* h0) const {
+    const Index I = shape_.input_size, H = shape_.hidden_size, slower = module.first + module.width;
+    each_tick(ticks, [&](Index b, Index i, Index k, Index s) {
+      S* to = x + (ticks.steps.offset[k] + i) * input_size(module);
+      copy(x_all + pass.row(b, s) * I, I, to);
+      copy((s > 0 ? y + pass.row(b, s - 1) * ld : initial + b * H) + slower, module.slower, to + I);
+      if (k == 0) copy(initial + b * H + module.first, module.width, h0 + i * module.width);
+    });
   }
 
-  // From the states of a module after its ticks to those after every step of sequence b.
-  void hold(const Module& module, const Ticks& ticks, const Pass& pass, const S* h0, Index b, const S* h, S* y,
+  // From the states of a module after its ticks to those after every step.
+  void hold(const Module& module, const Ticks& ticks, const Pass& pass, const S* initial, const S* h, S* y,
             Index ld) const {
-    const S* held = h0 == nullptr ? nullptr : h0 + b * shape_.hidden_size + module.first;
-    for (Index s = 0, k = 0; s < pass.length[b]; ++s) {
-      if (k < ticks.count[b] && s == ticks.begin[b] + k * ticks.period) held = h + ticks.row(b, k++) * module.width;
-      copy(held, module.width, y + pass.row(b, s) * ld + module.first);
+    const auto fill = [&](Index b, Index begin, Index end, const S* held) {
+      for (Index s = begin; s < end; ++s) copy(held, module.width, y + pass.row(b, s) * ld + module.first);
+    };
+    for (Index b = 0; b < pass.steps.B; ++b) {
+      fill(b, 0, std::min(ticks.begin[b], pass.length[b]), initial + b * shape_.hidden_size + module.first);
     }
+    each_tick(ticks, [&](Index b, Index i, Index k, Index s) {
+      fill(b, s, std::min(s + ticks.period, pass.length[b]), h + (ticks.steps.offset[k] + i) * module.width);
+    });
   }
 
-  // dy [N][H] ← ∂/∂y and ∂/∂hn; what is added to comes from zero.
+  // dy [N][H] ← ∂/∂y and ∂/∂hn; what else is added to begins at zero.
   void start_gradients(const Steps& steps, const BackwardArrays<S>& io, S* dy, S* dh0) const {
     const Index H = shape_.hidden_size;
-    for (Index row = 0; row < steps.N; ++row) copy(io.dy ? io.dy + row * io.lddy : nullptr, H, dy + row * H);
-    for (Index b = 0; io.dhn && b < steps.B; ++b) add(io.dhn + b * H, H, dy + kept_.last_row(b) * H);
+    if (io.dy == nullptr) std::fill_n(dy, steps.N * H, S(0));
+    for (Index row = 0; io.dy != nullptr && row < steps.N; ++row) copy(io.dy + row * io.lddy, H, dy + row * H);
+    for (Index b = 0; io.dhn != nullptr && b < steps.B; ++b) add(io.dhn + b * H, H, dy + kept_.last_row(b) * H);
     std::fill_n(dh0, steps.B * H, S(0));
-    if (io.dx) std::fill_n(io.dx, steps.N * shape_.input_size, S(0));
+    if (io.dx != nullptr) std::fill_n(io.dx, steps.N * shape_.input_size, S(0));
   }
 
-  // A state that is held has the gradients of all steps until the next tick; the initial one, of those before the
-  // first.
-  void sum_held(const Module& module, const Ticks& ticks, Index b, const S* dy, S* dh, S* dh0) const {
+  // hold, backward: what is held until the next tick has the gradients of all steps until then.
+  void sum_held(const Module& module, const Ticks& ticks, const S* dy, S* dh, S* dh0) const {
     const Index H = shape_.hidden_size;
-    Index end = kept_.length[b];
-    for (Index k = ticks.count[b] - 1; k >= -1; --k) {  // -1: before the first tick
-      const Index begin = k < 0 ? 0 : ticks.begin[b] + k * ticks.period;
-      S* sum = k < 0 ? dh0 + b * H + module.first : dh + ticks.row(b, k) * module.width;
-      if (k >= 0) std::fill_n(sum, module.width, S(0));
-      for (Index s = end; s-- > begin;) add(dy + kept_.row(b, s) * H + module.first, module.width, sum);
-      end = begin;
+    const auto sum = [&](Index b, Index begin, Index end, S* to) {
+      for (Index s = begin; s < end; ++s) add(dy + kept_.row(b, s) * H + module.first, module.width, to);
+    };
+    for (Index b = 0; b < kept_.steps.B; ++b) {
+      sum(b, 0, std::min(ticks.begin[b], kept_.length[b]), dh0 + b * H + module.first);
     }
+    std::fill_n(dh, ticks.steps.N * module.width, S(0));
+    each_tick(ticks, [&](Index b, Index i, Index k, Index s) {
+      sum(b, s, std::min(s + ticks.period, kept_.length[b]), dh + (ticks.steps.offset[k] + i) * module.width);
+    });
   }
 
-  // From the inputs of a module to x and the states of the slower modules before each tick.
-  void scatter(const Module& module, const Ticks& ticks, Index b, const S* dx, const S* dbegin, S* dx_all, S* dy,
-               S* dh0) const {
+  // gather, backward.
+  void scatter(const Module& module, const Ticks& ticks, const S* dx, const S* dbegin, S* dx_all, S* dy, S* dh0) const {
     const Index I = shape_.input_size, H = shape_.hidden_size, slower = module.first + module.width;
-    if (ticks.count[b] == 0) return;
-    add(dbegin + ticks.place[b] * module.width, module.width, dh0 + b * H + module.first);
-    for (Index k = 0, s = ticks.begin[b]; dx && k < ticks.count[b]; ++k, s += ticks.period) {
-      const S* from = dx + ticks.row(b, k) * input_size(module);
-      S* before = s > 0 ? dy + kept_.row(b, s - 1) * H : dh0 + b * H;
-      if (dx_all) add(from, I, dx_all + kept_.row(b, s) * I);
-      add(from + I, module.slower, before + slower);
-    }
+    each_tick(ticks, [&](Index b, Index i, Index k, Index s) {
+      if (k == 0) add(dbegin + i * module.width, module.width, dh0 + b * H + module.first);
+      if (dx == nullptr) return;
+      const S* from = dx + (ticks.steps.offset[k] + i) * input_size(module);
+      if (dx_all != nullptr) add(from, I, dx_all + kept_.row(b, s) * I);
+      add(from + I, module.slower, (s > 0 ? dy + kept_.row(b, s - 1) * H : dh0 + b * H) + slower);
+    });
   }
 
   UnitShape shape_;
   std::vector<Module> modules_;  // the fastest first
   Index count_ = 0, cycle_ = 1;
   Pass kept_, passing_;
+  Buffer<S> zeros_;
   Buffer<S> dy_, dh0_;          // gradients of the states after each step, and of the initial ones
   Buffer<S> dx_, dh_, dbegin_;  // of the inputs, states and initial states of a module
 };

@@ -346,8 +346,8 @@ class Recurrent(Layer):
         -------
         dict of str to ndarray [T, B, H], or [B, T, H] with batch_first
             Activations and states after the step, zero beyond each length, named like the parameters: ``"i_l0"``, ...,
-            ``"h_l1_reverse"``. LSTM: i, f, g, o, c, h (coupled: no f, which is 1 - i); GRU: r, z, n, h; RNN: h. The
-            width of a projected h is P.
+            ``"h_l1_reverse"``. LSTM: i, f, g, o, c, h (coupled: no f, which is 1 - i; depth-gated: also d; grid: also
+            depth_i, depth_f, depth_g, depth_o); GRU: r, z, n, h; RNN: h. The width of a projected h is P.
 
         Examples
         --------
