@@ -3,10 +3,13 @@
 
 #include "lstmcore/dense.hpp"
 #include "lstmcore/recurrent.hpp"
+#include "lstmcore/rtrl.hpp"
 
 namespace lstmcore {
 extern template std::unique_ptr<Unit<float>> make_unit(const std::string&, const UnitShape&);
 extern template std::unique_ptr<Unit<double>> make_unit(const std::string&, const UnitShape&);
 extern template class Dense<float>;
 extern template class Dense<double>;
+extern template class Rtrl<float>;
+extern template class Rtrl<double>;
 }  // namespace lstmcore
