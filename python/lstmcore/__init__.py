@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.online import OnlineRNNClassifier, OnlineRNNRegressor
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
+    from lstmcore.online import RTRL
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
 
@@ -38,6 +40,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "RTRL",
     "SGD",
     "Adam",
     "AdamW",
@@ -45,6 +48,8 @@ __all__ = [
     "GateDisplay",
     "LossCurveDisplay",
     "Network",
+    "OnlineRNNClassifier",
+    "OnlineRNNRegressor",
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
@@ -72,6 +77,7 @@ _HOME = {
     "GRU": "layers",
     "LSTM": "layers",
     "RNN": "layers",
+    "RTRL": "online",
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
@@ -79,6 +85,8 @@ _HOME = {
     "GateDisplay": "displays",
     "LossCurveDisplay": "displays",
     "Network": "network",
+    "OnlineRNNClassifier": "estimators.online",
+    "OnlineRNNRegressor": "estimators.online",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",

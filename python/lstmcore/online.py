@@ -46,8 +46,8 @@ class RTRL:
 
     Notes
     -----
-    While the parameters stand still, the sum of the gradients over a stream equals that of full back-propagation through
-    time. While they move, J holds derivatives at the parameters as they were, as in every online method.
+    While the parameters stand still, the sum of the gradients over a stream equals that of full back-propagation
+    through time. While they move, J holds derivatives at the parameters as they were, as in every online method.
 
     References
     ----------
