@@ -181,18 +181,25 @@ class OnlineEstimator(BaseEstimator):
 
     def _row(self, x: Any) -> Array:
         """Features of one row, float64 [1, n_features], by name if they have names."""
-        learner, names = self._learner, self._names
-        if isinstance(x, Mapping):
-            if learner is not None and (names is None or len(x) != len(names) or any(name not in x for name in names)):
-                raise ValueError(f"x must have the features {names or 'of an array'} of the first row, got {list(x)}")
-            x = list(x.values()) if learner is None or names is None else [x[name] for name in names]
-        values = check.numeric(x, "x")
-        if values.ndim != 1 or values.size == 0 or (learner is not None and values.size != self.n_features_in_):
-            expected = "[n_features]" if learner is None else f"({self.n_features_in_},)"
+        values = check.numeric(self._by_name(x) if isinstance(x, Mapping) else x, "x")
+        if values.ndim != 1 or values.size != (self.n_features_in_ if self._learner else values.size or 1):
+            expected = f"({self.n_features_in_},)" if self._learner else "[n_features]"
             raise ValueError(f"x must be a mapping or have shape {expected}, got shape {values.shape}")
         row = np.array(values, dtype=np.float64, ndmin=2)
         check.finite(row, "x")
         return row
+
+    def _by_name(self, x: Mapping[Any, Any]) -> list[Any]:
+        """The values of a mapping in the order of the first row."""
+        if self._learner is None:
+            return list(x.values())
+        names = self._names
+        try:
+            if names is not None and len(x) == len(names):
+                return [x[name] for name in names]
+        except KeyError:
+            pass
+        raise ValueError(f"x must have the features {names or 'of an array'} of the first row, got {list(x)}")
 
     def _remember_names(self, x: Any) -> None:
         if isinstance(x, Mapping):

@@ -167,6 +167,8 @@ class OnlineRNNRegressor(RegressorMixin, OnlineEstimator):
     def _encode_one(self, y: Any) -> Array:
         if y is None:
             return np.full((1, self._n_targets or 1), math.nan)
+        if type(y) is float and math.isfinite(y) and self._n_targets is None:
+            return np.array([[y]])
         shape = () if self._n_targets is None else (self._n_targets,)
         source = check.exact_shape(y, "y", shape, "as in the first row")
         target = np.array(source, dtype=np.float64).reshape(1, -1)
@@ -231,6 +233,7 @@ class OnlineRNNClassifier(ClassifierMixin, OnlineEstimator):
     """
 
     classes: Any = None
+    _numbers: dict[Any, float] = field(init=False, default_factory=dict)  # of the classes, by label
 
     def predict_one(self, x: Any) -> Any:
         """Predict the class of the next row of the stream, which stays where it is.
@@ -313,7 +316,8 @@ class OnlineRNNClassifier(ClassifierMixin, OnlineEstimator):
         -------
         ndarray [n_samples] of labels
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> Array:
         """Predict the class probabilities of the next rows of the stream; it stays where it is.
@@ -356,6 +360,7 @@ class OnlineRNNClassifier(ClassifierMixin, OnlineEstimator):
         if len(labels) < 2:
             raise ValueError(f"classes must hold at least 2 labels, got {len(labels)} class: {labels.tolist()!r}")
         self.classes_ = labels
+        self._numbers = {label: float(number) for number, label in enumerate(labels.tolist())}
 
     def _forget(self) -> None:
         super()._forget()
@@ -372,7 +377,10 @@ class OnlineRNNClassifier(ClassifierMixin, OnlineEstimator):
     def _encode_one(self, y: Any) -> Array:
         if y is None:
             return np.full((1, 1), math.nan)
-        return encode_labels(np.asarray([y]), self.classes_).reshape(1, 1).astype(np.float64)
+        try:
+            return np.array([[self._numbers[y]]])
+        except (KeyError, TypeError):
+            raise ValueError(f"y is {y!r}, which is none of {self.classes_.tolist()!r}") from None
 
     def _encode(self, y: Any, first: bool) -> Array:
         labels = _labels(y)
