@@ -4,6 +4,7 @@
 #include "lstmcore/attention.hpp"
 #include "lstmcore/dense.hpp"
 #include "lstmcore/recurrent.hpp"
+#include "lstmcore/rtrl.hpp"
 #include "lstmcore/time_delay.hpp"
 
 namespace lstmcore {
@@ -15,4 +16,6 @@ extern template class Attention<float>;
 extern template class Attention<double>;
 extern template class TimeDelay<float>;
 extern template class TimeDelay<double>;
+extern template class Rtrl<float>;
+extern template class Rtrl<double>;
 }  // namespace lstmcore

@@ -46,6 +46,7 @@ void register_recurrent(py::module_& m);
 void register_layers(py::module_& m);
 void register_seq2seq(py::module_& m);
 void register_training(py::module_& m);
+void register_rtrl(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.doc() = "The compiled core of lstmcore for one instruction set.";
@@ -62,4 +63,5 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   register_layers(m);
   register_seq2seq(m);
   register_training(m);
+  register_rtrl(m);
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.online import OnlineRNNClassifier, OnlineRNNRegressor
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.seq2seq import RNNSeq2Seq
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
+    from lstmcore.online import RTRL
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
     from lstmcore.time_delay import TimeDelay
@@ -41,6 +43,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "RTRL",
     "SGD",
     "Adam",
     "AdamW",
@@ -48,6 +51,8 @@ __all__ = [
     "GateDisplay",
     "LossCurveDisplay",
     "Network",
+    "OnlineRNNClassifier",
+    "OnlineRNNRegressor",
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
@@ -80,6 +85,7 @@ _HOME = {
     "GRU": "layers",
     "LSTM": "layers",
     "RNN": "layers",
+    "RTRL": "online",
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
@@ -87,6 +93,8 @@ _HOME = {
     "GateDisplay": "displays",
     "LossCurveDisplay": "displays",
     "Network": "network",
+    "OnlineRNNClassifier": "estimators.online",
+    "OnlineRNNRegressor": "estimators.online",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",

@@ -1,6 +1,6 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
-// dropout, recurrent dropout and zoneout, float64), of time-delay layers and pooling. The same lines on every
-// instruction set with FMA is the promise; `make test-arm` compares them with another architecture.
+// dropout, recurrent dropout and zoneout, float64), of time-delay layers, pooling and gradients forward in time. The
+// same lines on every instruction set with FMA is the promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -76,6 +76,19 @@ std::uint64_t time_delay_hash(const char* phi, lstmcore::Index hidden, const std
   return hash(cn, hash(y, 0xcbf29ce484222325u));
 }
 
+template <class S>
+std::uint64_t rtrl_hash(const std::string& cell, lstmcore::Index hidden, lstmcore::RtrlMethod method) {
+  lstmcore::Rtrl<S> stream(cell, {5, hidden, 0, true}, method);
+  const auto parameters = numbers<S>(stream.parameter_count(), 1), x = numbers<S>(4 * 5, 2), dh = numbers<S>(hidden, 3);
+  std::vector<S> gradient(parameters.size());
+  stream.pack(parameters.data());
+  for (int t = 0; t < 4; ++t) {
+    stream.step(x.data() + t * 5);
+    stream.add_gradient(dh.data(), gradient.data());
+  }
+  return hash(gradient, 0xcbf29ce484222325u);
+}
+
 }  // namespace
 
 int main() {
@@ -104,6 +117,14 @@ int main() {
     for (const lstmcore::Index width : {3, 16, 37}) {
       std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", kind, width, pooling_hash<float>(kind, width, batch),
                   pooling_hash<double>(kind, width, batch));
+    }
+  }
+  using lstmcore::RtrlMethod;
+  for (const std::string& cell : lstmcore::rtrl_cells()) {
+    for (const lstmcore::Index hidden : {3, 16, 37}) {
+      std::printf("%s %td %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", cell.c_str(), hidden,
+                  rtrl_hash<float>(cell, hidden, RtrlMethod::Full), rtrl_hash<double>(cell, hidden, RtrlMethod::Full),
+                  rtrl_hash<float>(cell, hidden, RtrlMethod::Diagonal));
     }
   }
 }
