@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.language_model import RNNLanguageModel
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
@@ -48,6 +49,7 @@ __all__ = [
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
+    "RNNLanguageModel",
     "RNNRegressor",
     "RNNTagger",
     "SequenceScaler",
@@ -82,6 +84,7 @@ _HOME = {
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
+    "RNNLanguageModel": "estimators.language_model",
     "RNNRegressor": "estimators.regressor",
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",

@@ -32,6 +32,7 @@ _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
     "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
+    "language_model": ("lstmcore.language", "LanguageModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
 }
 
@@ -70,6 +71,7 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
     -------
     Model
         A `ClassifierModel`, `RegressorModel` or `ForecasterModel`: ``predict`` and ``session`` work as in training.
+        Or a `LanguageModel`, which has ``generate`` and ``score``.
 
     Raises
     ------

@@ -27,6 +27,8 @@ class Batch(NamedTuple):
         Which row of the data each sequence came from: ``targets[batch.order]`` are the targets of the batch.
     static : ndarray [B, n_static] or None
         Static features of each sequence.
+    states : list of ndarray [layers · directions, B, width] or None
+        States before the first step; None for zero, or what the static features give.
     """
 
     x: np.ndarray
@@ -34,6 +36,7 @@ class Batch(NamedTuple):
     lengths: np.ndarray
     order: np.ndarray
     static: np.ndarray | None = None
+    states: list[np.ndarray] | None = None
 
 
 class Sequences:
@@ -89,7 +92,7 @@ class Sequences:
 
     def __repr__(self) -> str:
         shortest, longest = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
-        return f"Sequences(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
+        return f"{type(self).__name__}(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
 
     @property
     def n_features(self) -> int:
@@ -122,6 +125,13 @@ class Sequences:
         """Pack the sequences `indices` [B] into one batch."""
         x, batch_sizes, lengths, order = core.pack_sequences(self.values, self.starts, self.lengths, indices)
         return Batch(x, batch_sizes, lengths, order, None if self.static is None else self.static[order])
+
+    def carry(self, batch: Batch, before: Batch | None, states: list[np.ndarray] | None) -> Batch:
+        """Return the batch with the states to start from, given the batch before it and the states this ended with.
+
+        None here: each sequence stands for itself. See `lstmcore.streams.Streams`.
+        """
+        return batch
 
     def rows(self, batch: Batch) -> np.ndarray:
         """Which row of `values` each row of a batch is: ``row_targets[sequences.rows(batch)]`` are its targets."""

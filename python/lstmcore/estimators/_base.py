@@ -76,7 +76,55 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(SequenceOptions, RNNEstimator):
+class TrainedOnSamples(RNNEstimator):
+    """Base of the estimators whose data becomes `Samples`: subclasses give `_loss` and may give `_score`."""
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        raise NotImplementedError
+
+    def _prepare_training(self, model: Any, rng: np.random.Generator) -> None:
+        """Keep a new model, to be trained."""
+        self.model_ = model
+        self._trainer = Trainer(model.network, self._training_config(self._loss()), rng)
+
+    def _train(
+        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
+    ) -> None:
+        trainer = self._trainer
+        trainer.config = self._training_config(self._loss())
+        if max_epochs is not None:  # one more epoch of a training whose end nobody knows: no schedule
+            trainer.config = replace(trainer.config, schedule="constant", warmup_epochs=0)
+        trainer.config.score = self._score if validation is not None else None
+        trainer.learning_rate = float(self.learning_rate)
+        try:
+            trainer.fit(
+                data.sequences,
+                data.targets,
+                weights=data.weights,
+                validation=None if validation is None else validation[:3],
+                max_epochs=max_epochs,
+                resume_from=resume_from,
+            )
+        finally:
+            trainer.config.score = None
+            self._report(trainer)
+
+    @staticmethod
+    def _split_seed(resume_from: Any, rng: np.random.Generator) -> int:
+        """What decides who is held out: the same for a training that is resumed."""
+        if resume_from is None:
+            return int(rng.integers(1 << 62))
+        extra = checkpoint.read_extra(resume_from)
+        if "split_seed" not in extra:
+            raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
+        return int(extra["split_seed"])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceEstimator(SequenceOptions, TrainedOnSamples):
     """Base of the estimators that learn from many sequences: ``fit → _start, _train → Trainer.fit``.
 
     Subclasses give `_read_targets`, `_new_model`, `_encode`, `_loss` and `_score`.
@@ -147,7 +195,8 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
             self._check_features(X_val, held_out)
             validation = self._prepared(held_out, self._read_targets(y_val, held_out, "y_val"), None)
         elif self.early_stopping:
-            train, rest = self._split(data, self._split_generator(resume_from))
+            seed = self._trainer.extra["split_seed"] = self._split_seed(resume_from, self._trainer.rng)
+            train, rest = self._split(data, np.random.default_rng(seed))
             data, validation = data.take(train), data.take(rest)
         self._train(data, validation, resume_from=resume_from)
         return self
@@ -181,12 +230,6 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
     def _class_weights(self, raw: Array) -> Array | None:
         """Weights of the sequences by their classes."""
         return None
-
-    def _loss(self) -> Loss:
-        raise NotImplementedError
-
-    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
-        raise NotImplementedError
 
     # ---- reading ----
 
@@ -240,8 +283,7 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
     def _start(self, sequences: Sequences, raw: Array, weights: Array | None) -> None:
         """Make a new model and prepare its training."""
         rng = self._generator()
-        self.model_ = self._new_model(sequences, raw, weights, rng)
-        self._trainer = Trainer(self.model_.network, self._training_config(self._loss()), rng)
+        self._prepare_training(self._new_model(sequences, raw, weights, rng), rng)
 
     def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
         """What the trainer takes."""
@@ -252,39 +294,6 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
         if weights is not None:
             weights = weights.astype(model.network.dtype)
         return Samples(model.prepare(sequences), self._encode(raw), weights)
-
-    def _train(
-        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
-    ) -> None:
-        trainer = self._trainer
-        trainer.config = self._training_config(self._loss())
-        if max_epochs is not None:  # one more epoch of a training whose end nobody knows: no schedule
-            trainer.config = replace(trainer.config, schedule="constant", warmup_epochs=0)
-        trainer.config.score = self._score if validation is not None else None
-        trainer.learning_rate = float(self.learning_rate)
-        try:
-            trainer.fit(
-                data.sequences,
-                data.targets,
-                weights=data.weights,
-                validation=None if validation is None else validation[:3],
-                max_epochs=max_epochs,
-                resume_from=resume_from,
-            )
-        finally:
-            trainer.config.score = None
-            self._report(trainer)
-
-    def _split_generator(self, resume_from: Any) -> np.random.Generator:
-        """What decides who is held out: the same for a training that is resumed."""
-        if resume_from is None:
-            extra: dict[str, Any] = {"split_seed": int(self._trainer.rng.integers(1 << 62))}
-        else:
-            extra = checkpoint.read_extra(resume_from)
-        if "split_seed" not in extra:
-            raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
-        self._trainer.extra |= extra
-        return np.random.default_rng(extra["split_seed"])
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""
