@@ -208,7 +208,7 @@ class LanguageSession:
 
     def read(self, text: Any) -> None:
         """Read a text from where the streams are, the same in each."""
-        numbers, n = self.model.vocabulary.encode(text), self._network.n_streams
+        numbers, n = self.model.vocabulary.encode(text, "prompt"), self._network.n_streams
         if len(numbers):
             sizes, lengths = np.full(len(numbers), n), np.full(n, len(numbers))
             x = self._rows(np.repeat(numbers, n))

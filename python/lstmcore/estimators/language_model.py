@@ -36,7 +36,7 @@ class RNNLanguageModel(TrainedOnSamples):
         What a text is: a string of characters, or a list or 1-D array of tokens, which are strings or integers.
     min_count : int, default=1
         Tokens that come less often in ``fit`` are unknown, as are those that do not come at all.
-    embedding_dim : int, default=64
+    embedding_dim : int, default=32
         Width of the vector of a token, which is learnt.
     tbptt_steps : int, default=100
         Truncated back-propagation: largest number of steps of a chunk, after each of which the optimizer takes a step.
@@ -69,7 +69,7 @@ class RNNLanguageModel(TrainedOnSamples):
 
     level: str = "character"
     min_count: int = 1
-    embedding_dim: int = 64
+    embedding_dim: int = 32
     tbptt_steps: int = 100
 
     model_: LanguageModel = field(init=False)
