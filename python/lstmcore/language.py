@@ -15,7 +15,7 @@ from lstmcore.sequences import Batch, Sequences
 from lstmcore.streams import Streams
 from lstmcore.vocabulary import Vocabulary, read_texts
 
-_SCORED_ROWS, _SCORED_TEXTS = 1 << 13, 64  # rows and sequences of one batch that is scored
+_SCORED_TEXTS, _SCORED_LOGITS = 64, 1 << 22  # sequences of one batch that is scored, and outputs of all their rows
 
 
 class LanguageModel(Model):
@@ -58,7 +58,8 @@ class LanguageModel(Model):
         data, targets = self.prepare(texts)
         bits, begin = np.empty(len(targets)), np.cumsum(data.lengths) - data.lengths
         size = min(len(data), _SCORED_TEXTS)
-        streams = Streams(data.values, begin, data.lengths, _SCORED_ROWS // size)
+        steps = max(1, _SCORED_LOGITS // (len(self.vocabulary) * size))
+        streams = Streams(data.values, begin, data.lengths, steps)
         for batch, logits in self.network.outputs(streams, size):
             rows = streams.rows(batch)
             bits[rows] = _surprisal(logits, targets[rows])
