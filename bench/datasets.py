@@ -23,6 +23,9 @@ from lstmcore._demo.rates import Rates, find_archive, read_rates
 _FASHION = Path("usr/share/datasets/fashion-mnist")
 FASHION = (Path("/") / _FASHION, Path(__file__).parent.parent / "build" / "data" / _FASHION)
 
+_JARGON = Path("usr/share/doc/jargon-text/jargon.txt.gz")
+JARGON = (Path("/") / _JARGON, Path(__file__).parent.parent / "build" / "data" / _JARGON)
+
 
 class Missing(Exception):
     """Data is not installed; the message says what to install."""
@@ -160,6 +163,14 @@ def exchange_rates(currencies: tuple[str, ...]) -> Rates:
 
 
 # ---- text ----
+
+
+def jargon_file() -> str:
+    """Read the Jargon File, a dictionary of hackers' slang: 1.7 million characters of English."""
+    path = next((path for path in JARGON if path.is_file()), None)
+    if path is None:
+        raise Missing("the Jargon File comes with the Debian package jargon-text: apt-get install jargon-text")
+    return gzip.decompress(path.read_bytes()).decode("latin-1")
 
 
 def turkish_sentences() -> list[Sentence]:

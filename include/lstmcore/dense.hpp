@@ -86,14 +86,17 @@ class Dense {
 
   // dy as a cell's gate gradients lie: [O/V][N][V], zeros past O
   const S* gates_of(const S* dy) {
-    S* to = gates_.reserve(panels(O) * rows_ * V);
-    for (Index first = 0; first < O; first += V) {
-      const Index units = std::min<Index>(V, O - first);
-      for (Index n = 0; n < rows_; ++n, to += V) {
-        std::copy_n(dy + n * O + first, units, to);
-        std::fill(to + units, to + V, S(0));
+    S* gates = gates_.reserve(panels(O) * rows_ * V);
+    parallel_for(rows_, 4.0 * static_cast<double>(rows_ * O), [&](Index begin, Index end) {
+      for (Index first = 0; first < O; first += V) {
+        const Index units = std::min<Index>(V, O - first);
+        S* to = gates + first * rows_ + begin * V;
+        for (Index n = begin; n < end; ++n, to += V) {
+          std::copy_n(dy + n * O + first, units, to);
+          std::fill(to + units, to + V, S(0));
+        }
       }
-    }
+    });
     return gates_.data();
   }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "lstmcore/packet.hpp"
 #include "lstmcore/parallel.hpp"
 
 namespace lstmcore {
@@ -29,16 +30,23 @@ class Draw {
   std::uint64_t threshold_ = 0, key_ = 0;  // the threshold is p·2⁶⁴, p < 1
 };
 
+// values[i] ← values[i]·scale, or 0 where dropped: by value, so that the compiler sees that no store changes a constant
+template <class S>
+LSTMCORE_NOINLINE void drop(S* values, std::ptrdiff_t begin, std::ptrdiff_t end, Draw dropped, S scale) {
+  LSTMCORE_SIMD
+  for (std::ptrdiff_t i = begin; i < end; ++i) {
+    const S kept = values[i] * scale;
+    values[i] = dropped(i) ? S(0) : kept;
+  }
+}
+
 // values[i] ← values[i] / (1 − p) with probability 1 − p, else 0
 template <class S>
 void apply_dropout(S* values, std::ptrdiff_t n, double p, std::uint64_t key) {
   const Draw dropped(p, key);
   const S scale = static_cast<S>(1.0 / (1.0 - p));
-  parallel_for(n, 10.0 * static_cast<double>(n), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) {
-      values[i] = dropped(i) ? S(0) : values[i] * scale;
-    }
-  });
+  parallel_for(n, 10.0 * static_cast<double>(n),
+               [=](std::ptrdiff_t begin, std::ptrdiff_t end) { drop(values, begin, end, dropped, scale); });
 }
 
 }  // namespace lstmcore

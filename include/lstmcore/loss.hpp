@@ -1,6 +1,6 @@
 // Losses: the weighted mean over a batch, and its gradient with respect to the network's output.
 //
-// Sums run in double, row after row, so that they depend on nothing but the numbers.
+// Sums run in double, row after row and in fixed lanes within a row, so that they depend on nothing but the numbers.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "lstmcore/activation.hpp"
+#include "lstmcore/lane_sum.hpp"
 #include "lstmcore/panel.hpp"
+#include "lstmcore/parallel.hpp"
 
 namespace lstmcore {
 
@@ -133,10 +135,9 @@ class Softmax {
       const auto [scale, fraction] = exp_parts(Vec<S>::loadu(row_.data() + k));
       fma(scale, fraction, scale).storeu(row_.data() + k);
     }
-    double sum = 0;
-    for (Index k = 0; k < classes_; ++k) sum += static_cast<double>(row_[k]);
+    const double sum = sum_in_lanes(row_.data(), classes_, [](double value) { return value; }), share = 1 / sum;
     LSTMCORE_SIMD
-    for (Index k = 0; k < classes_; ++k) p[k] = static_cast<S>(static_cast<double>(row_[k]) / sum);
+    for (Index k = 0; k < classes_; ++k) p[k] = static_cast<S>(static_cast<double>(row_[k]) * share);
     return static_cast<double>(highest) + std::log(sum);
   }
 
@@ -151,21 +152,26 @@ class Softmax {
 // labels: [B], each in [0, O)
 template <class S>
 double cross_entropy(const LossBatch<S>& batch, const std::int64_t* labels, double smoothing = 0) {
-  Softmax<S> softmax(batch.O);
   const double scale = 1.0 / batch.weight_sum(), share = smoothing / static_cast<double>(batch.O);
+  std::vector<double> losses(static_cast<std::size_t>(batch.B));
+  parallel_for(batch.B, 40.0 * static_cast<double>(batch.B * batch.O), [&](Index begin, Index end) {
+    Softmax<S> softmax(batch.O);
+    for (Index b = begin; b < end; ++b) {
+      const double weight = batch.weight(b) * scale;
+      const S* logits = batch.output + b * batch.O;
+      S* d = batch.doutput + b * batch.O;
+      const double log_sum = softmax(logits, d);  // −log p_k = log_sum − z_k, and Σ_k q_k = 1
+      double smoothed = 0;
+      for (Index k = 0; share > 0 && k < batch.O; ++k) smoothed += share * static_cast<double>(logits[k]);
+      losses[b] = weight * (log_sum - (1 - smoothing) * static_cast<double>(logits[labels[b]]) - smoothed);
+      // dz = p − q
+      d[labels[b]] -= static_cast<S>(1 - smoothing);
+      LSTMCORE_SIMD
+      for (Index k = 0; k < batch.O; ++k) d[k] = (d[k] - static_cast<S>(share)) * static_cast<S>(weight);
+    }
+  });
   double total = 0;
-  for (Index b = 0; b < batch.B; ++b) {
-    const double weight = batch.weight(b) * scale;
-    const S* logits = batch.output + b * batch.O;
-    S* d = batch.doutput + b * batch.O;
-    const double log_sum = softmax(logits, d);  // −log p_k = log_sum − z_k, and Σ_k q_k = 1
-    double smoothed = 0;
-    for (Index k = 0; share > 0 && k < batch.O; ++k) smoothed += share * static_cast<double>(logits[k]);
-    total += weight * (log_sum - (1 - smoothing) * static_cast<double>(logits[labels[b]]) - smoothed);
-    // dz = p − q
-    d[labels[b]] -= static_cast<S>(1 - smoothing);
-    for (Index k = 0; k < batch.O; ++k) d[k] = (d[k] - static_cast<S>(share)) * static_cast<S>(weight);
-  }
+  for (double loss : losses) total += loss;
   return total;
 }
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "lstmcore/lane_sum.hpp"
 #include "lstmcore/packet.hpp"
 #include "lstmcore/parallel.hpp"
 
@@ -18,25 +19,12 @@ namespace lstmcore {
 template <class S>
 double gradient_norm(const S* g, std::ptrdiff_t n) {
   constexpr std::ptrdiff_t block = 4096;
-  constexpr int lanes = 16;
   const std::ptrdiff_t blocks = (n + block - 1) / block;
   std::vector<double> partial(static_cast<std::size_t>(blocks));
   parallel_for(blocks, 4.0 * static_cast<double>(n), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t i = begin; i < end; ++i) {
-      double sums[lanes] = {};
-      const S* p = g + i * block;
-      const std::ptrdiff_t count = std::min(block, n - i * block), whole = count / lanes * lanes;
-      for (std::ptrdiff_t k = 0; k < whole; k += lanes) {
-        LSTMCORE_SIMD
-        for (int lane = 0; lane < lanes; ++lane) {
-          const double value = static_cast<double>(p[k + lane]);
-          sums[lane] += value * value;
-        }
-      }
-      for (std::ptrdiff_t k = whole; k < count; ++k) sums[k - whole] += static_cast<double>(p[k]) * p[k];
-      double sum = 0;
-      for (double lane : sums) sum += lane;
-      partial[static_cast<std::size_t>(i)] = sum;
+      const auto square = [](double value) { return value * value; };
+      partial[static_cast<std::size_t>(i)] = sum_in_lanes(g + i * block, std::min(block, n - i * block), square);
     }
   });
   double sum = 0;

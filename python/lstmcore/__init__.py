@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.language_model import RNNLanguageModel
     from lstmcore.estimators.online import OnlineRNNClassifier, OnlineRNNRegressor
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
@@ -56,6 +57,7 @@ __all__ = [
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
+    "RNNLanguageModel",
     "RNNRegressor",
     "RNNSeq2Seq",
     "RNNTagger",
@@ -98,6 +100,7 @@ _HOME = {
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
+    "RNNLanguageModel": "estimators.language_model",
     "RNNRegressor": "estimators.regressor",
     "RNNSeq2Seq": "estimators.seq2seq",
     "RNNTagger": "estimators.tagger",

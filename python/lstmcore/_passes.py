@@ -5,6 +5,7 @@ A pass gives the features that the dense head sees, and later takes their gradie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -92,6 +93,8 @@ class Job(NamedTuple):
 class Pass(Protocol):
     """One batch on its way through the recurrent layers."""
 
+    final: Sequence[Array] | None  # states after the last step of `forward`, where the pass is not cut
+
     def forward(self) -> Array:
         """Return the features [B, width], or [N, width] of every step."""
 
@@ -121,11 +124,13 @@ class WholePass:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.final: Sequence[Array] | None = None
 
     def forward(self) -> Array:
         """Return the features."""
         recurrent, readout, batch, initial, training, seed = self.job
         y, states = recurrent._core.forward(batch.x, batch.batch_sizes, initial, seed, training)
+        self.final = states
         return readout.forward(y, states, batch.batch_sizes)
 
     def backward(self, dfeatures: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
@@ -142,6 +147,8 @@ class LastStepsPass:
     of that, so in the packed layout their batch sizes are ``batch_sizes[steps:]`` and those of the rest
     ``batch_sizes[:steps]``.
     """
+
+    final: Sequence[Array] | None = None
 
     def __init__(self, job: Job, steps: int) -> None:
         batch = job.batch
@@ -193,6 +200,8 @@ class ChunkedPass:
     The forward pass keeps the states between chunks; the backward pass takes the chunks from the last to the first and
     computes each of them again but the last.
     """
+
+    final: Sequence[Array] | None = None
 
     def __init__(self, job: Job, steps: int) -> None:
         self.job = job

@@ -21,10 +21,12 @@ class Samples(NamedTuple):
     def batch(self, indices: Array) -> tuple[Batch, Array, Array | None]:
         """Pack sequences with their targets and weights."""
         batch = self.sequences.batch(indices)
-        if not self.by_row:
-            return batch, self.targets[batch.order], None if self.weights is None else self.weights[batch.order]
-        rows = self.sequences.rows(batch)
-        return batch, self.targets[rows], None if self.weights is None else self.weights[rows]
+        return batch, *self.of(batch)
+
+    def of(self, batch: Batch) -> tuple[Array, Array | None]:
+        """Targets and weights that belong to a batch of the sequences."""
+        rows = self.sequences.rows(batch) if self.by_row else batch.order
+        return self.targets[rows], None if self.weights is None else self.weights[rows]
 
     def take(self, indices: Array) -> Samples:
         """Some of the sequences, with what belongs to them."""

@@ -28,6 +28,7 @@ _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
     "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
+    "language_model": ("lstmcore.language", "LanguageModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
     "seq2seq": ("lstmcore.seq2seq_model", "Seq2SeqModel"),
 }
@@ -67,6 +68,7 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
     -------
     Model
         A `ClassifierModel`, `RegressorModel` or `ForecasterModel`: ``predict`` and ``session`` work as in training.
+        Or a `LanguageModel`, which has ``generate`` and ``score``.
 
     Raises
     ------

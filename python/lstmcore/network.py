@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,8 @@ class Network(Parameterized):
         Views of them, named "recurrent.weight_ih_l0" … "dense.bias".
     pooling : str or None
         Which pooling.
+    final_states : list of ndarray [layers · directions, B, width] or None
+        States after the last step of the last `forward`; None if it was cut by `tbptt_steps`.
     """
 
     def __init__(
@@ -154,6 +157,7 @@ class Network(Parameterized):
         self._core = _Layers(**self.layers)
         self._pass: Pass | None = None  # the last forward, until its backward
         self._dropped: int | None = None  # the key of what it dropped
+        self.final_states: list[Array] | None = None
         self._own_parameters()
 
     @property
@@ -195,7 +199,7 @@ class Network(Parameterized):
         ndarray [B, n_outputs], or [N, n_outputs] of the packed rows with pooling None
         """
         self._pass = None
-        states = None
+        states = batch.states
         if self.embedding is not None:
             batch = batch._replace(x=self.embedding.forward(batch.x))
         if self.initial is not None:
@@ -205,7 +209,7 @@ class Network(Parameterized):
         self._dropped = seed | _HEAD if training and self.dropout else None
         self._drop(features)
         output = self.dense.forward(features)
-        self._pass = done
+        self._pass, self.final_states = done, None if done.final is None else list(done.final)
         return output
 
     def backward(self, doutput: Array) -> None:
@@ -229,10 +233,23 @@ class Network(Parameterized):
 
     def infer(self, batch: Batch) -> Array:
         """Compute the outputs of a batch as `forward` without training does, keeping nothing."""
+        return self.infer_states(batch)[0]
+
+    def infer_states(self, batch: Batch) -> tuple[Array, list[Array]]:
+        """Compute the outputs of a batch as `infer` does, and the states after the last step of each sequence."""
         x = batch.x if self.embedding is None else self.embedding(batch.x)
-        states = self.initial_states(batch.static)
-        y, states = self.recurrent._core.infer(x, batch.batch_sizes, states, self._readout.wants_y)
-        return self.dense(self._readout.infer(y, states, batch.batch_sizes))
+        states = batch.states if self.initial is None else self.initial_states(batch.static)
+        y, final = self.recurrent._core.infer(x, batch.batch_sizes, states, self._readout.wants_y)
+        return self.dense(self._readout.infer(y, final, batch.batch_sizes)), list(final)
+
+    def outputs(self, sequences: Sequences, batch_size: int) -> Iterator[tuple[Batch, Array]]:
+        """Compute batch after batch: sequences that go on where others ended get their states, see `Streams`."""
+        before, states = None, None
+        for indices in sequences.minibatches(batch_size):
+            batch = sequences.carry(sequences.batch(indices), before, states)
+            output, states = self.infer_states(batch)
+            before = batch
+            yield batch, output
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of sequences, in batches of similar lengths.
@@ -246,12 +263,11 @@ class Network(Parameterized):
         rows = len(lengths) if self.pooling is not None else int(lengths.sum())
         outputs = np.empty((rows, self.n_outputs), self.dtype)
         starts = np.cumsum(lengths) - lengths
-        for indices in sequences.minibatches(size):
-            batch = sequences.batch(indices)
+        for batch, output in self.outputs(sequences, size):
             if self.pooling is not None:
-                outputs[batch.order] = self.infer(batch)
+                outputs[batch.order] = output
             else:
-                core.unpack_sequences(self.infer(batch), starts, batch.order, batch.batch_sizes, outputs)
+                core.unpack_sequences(output, starts, batch.order, batch.batch_sizes, outputs)
         return outputs
 
     def session(self, n_streams: int = 1, static: Array | None = None) -> NetworkSession:

@@ -29,6 +29,8 @@ class Batch(NamedTuple):
         Static features of each sequence.
     source : Source or None
         What each sequence was made from, of `lstmcore.pairs.Pairs`.
+    states : list of ndarray [layers · directions, B, width] or None
+        States before the first step; None for zero, or what the static features give.
     """
 
     x: np.ndarray
@@ -37,6 +39,7 @@ class Batch(NamedTuple):
     order: np.ndarray
     static: np.ndarray | None = None
     source: Source | None = None
+    states: list[np.ndarray] | None = None
 
 
 class Source(NamedTuple):
@@ -107,7 +110,7 @@ class Sequences:
 
     def __repr__(self) -> str:
         shortest, longest = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
-        return f"Sequences(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
+        return f"{type(self).__name__}(n={len(self)}, features={self.n_features}, lengths {shortest} to {longest})"
 
     @property
     def n_features(self) -> int:
@@ -140,6 +143,13 @@ class Sequences:
         """Pack the sequences `indices` [B] into one batch."""
         x, batch_sizes, lengths, order = core.pack_sequences(self.values, self.starts, self.lengths, indices)
         return Batch(x, batch_sizes, lengths, order, None if self.static is None else self.static[order])
+
+    def carry(self, batch: Batch, before: Batch | None, states: list[np.ndarray] | None) -> Batch:
+        """Return the batch with the states to start from, given the batch before it and the states this ended with.
+
+        None here: each sequence stands for itself. See `lstmcore.streams.Streams`.
+        """
+        return batch
 
     def rows(self, batch: Batch) -> np.ndarray:
         """Which row of `values` each row of a batch is: ``row_targets[sequences.rows(batch)]`` are its targets."""

@@ -20,6 +20,7 @@ from lstmcore.history import History
 from lstmcore.network import Network
 from lstmcore.schedules import plateaus
 from lstmcore.sequences import Batch, Sequences
+from lstmcore.streams import Streams
 
 __all__ = ["History", "Trainer", "TrainingConfig", "TrainingDiverged"]
 
@@ -234,8 +235,10 @@ class Trainer:
         start = self.network.flat_parameters.copy()
         minibatches = data.sequences.minibatches(self.config.batch_size, self.rng)
         losses, norms, shares = [], [], []
+        before, self.network.final_states = None, None
         for indices, rate in zip(minibatches, self._learning_rates(len(minibatches), epochs), strict=True):
             batch, targets, weights = data.batch(indices)
+            batch = before = data.sequences.carry(batch, before, self.network.final_states)
             share = float(len(targets) if weights is None else weights.sum())
             if share:
                 self.optimizer.learning_rate = rate
@@ -265,16 +268,24 @@ class Trainer:
 
     def _validate(self, held_out: Samples) -> dict[str, float]:
         """Return the validation loss, and the score if there is one; keep the best parameters."""
-        outputs, targets = self.network.predict(held_out.sequences), held_out.all_targets()
-        loss, _ = self.config.loss(outputs, *targets)
+        loss, score = self._measure(held_out)
         if not math.isfinite(loss):
             raise self._diverged(f"validation loss {loss}")
         if self._best is None or loss < min(self._losses()):
             self._best, self.history.best_epoch = self.network.flat_parameters.copy(), len(self.history)
-        measured = {"validation_loss": loss}
-        if self.config.score is not None:
-            measured["validation_score"] = self.config.score(outputs, *targets)
-        return measured
+        return {"validation_loss": loss} | ({} if score is None else {"validation_score": score})
+
+    def _measure(self, data: Samples) -> tuple[float, float | None]:
+        """Return loss and score. Of streams, whose outputs at all steps are many, the loss batch by batch."""
+        network, config = self.network, self.config
+        if isinstance(data.sequences, Streams):
+            losses, shares = [], []
+            for batch, output in network.outputs(data.sequences, config.batch_size):
+                losses.append(config.loss(output, *data.of(batch))[0])
+                shares.append(len(output))
+            return float(np.average(losses, weights=shares)), None
+        outputs, targets = network.predict(data.sequences), data.all_targets()
+        return config.loss(outputs, *targets)[0], None if config.score is None else config.score(outputs, *targets)
 
     def _set_parameters(self, parameters: Array | None) -> None:
         """Give the network parameters (None: leave its own) and put it in order after any interruption."""

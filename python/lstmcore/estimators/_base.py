@@ -88,6 +88,11 @@ class SupervisedEstimator(RNNEstimator):
     def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         raise NotImplementedError
 
+    def _prepare_training(self, model: Any, rng: np.random.Generator) -> None:
+        """Keep a new model, to be trained."""
+        self.model_ = model
+        self._trainer = Trainer(model.network, self._training_config(self._loss()), rng)
+
     def _read_weights(self, sample_weight: Any, sequences: Sized) -> Array | None:
         if sample_weight is None:
             return None
@@ -118,16 +123,20 @@ class SupervisedEstimator(RNNEstimator):
             trainer.config.score = None
             self._report(trainer)
 
-    def _split_generator(self, resume_from: Any) -> np.random.Generator:
+    @staticmethod
+    def _split_seed(resume_from: Any, rng: np.random.Generator) -> int:
         """What decides who is held out: the same for a training that is resumed."""
         if resume_from is None:
-            extra: dict[str, Any] = {"split_seed": int(self._trainer.rng.integers(1 << 62))}
-        else:
-            extra = checkpoint.read_extra(resume_from)
+            return int(rng.integers(1 << 62))
+        extra = checkpoint.read_extra(resume_from)
         if "split_seed" not in extra:
             raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
-        self._trainer.extra |= extra
-        return np.random.default_rng(extra["split_seed"])
+        return int(extra["split_seed"])
+
+    def _split_generator(self, resume_from: Any) -> np.random.Generator:
+        """From that seed, kept for checkpoints."""
+        seed = self._trainer.extra["split_seed"] = self._split_seed(resume_from, self._trainer.rng)
+        return np.random.default_rng(seed)
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
         """Indices to train on and to hold out."""
@@ -292,8 +301,7 @@ class SequenceEstimator(SequenceOptions, SupervisedEstimator):
     def _start(self, sequences: Sequences, raw: Array, weights: Array | None) -> None:
         """Make a new model and prepare its training."""
         rng = self._generator()
-        self.model_ = self._new_model(sequences, raw, weights, rng)
-        self._trainer = Trainer(self.model_.network, self._training_config(self._loss()), rng)
+        self._prepare_training(self._new_model(sequences, raw, weights, rng), rng)
 
     def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
         """What the trainer takes."""
