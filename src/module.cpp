@@ -41,6 +41,7 @@ py::list list_cells() {
 void register_recurrent(py::module_& m);
 void register_layers(py::module_& m);
 void register_training(py::module_& m);
+void register_structure(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.doc() = "The compiled core of lstmcore for one instruction set.";
@@ -56,4 +57,5 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   register_recurrent(m);
   register_layers(m);
   register_training(m);
+  register_structure(m);
 }
