@@ -27,6 +27,10 @@ class Batch(NamedTuple):
         Which row of the data each sequence came from: ``targets[batch.order]`` are the targets of the batch.
     static : ndarray [B, n_static] or None
         Static features of each sequence.
+    edges : ndarray [E, 2] of int64 or None
+        Of `Graphs`: the rows of x that each edge leads from and to.
+    edge_types : ndarray [E] of int64 or None
+        Of typed edges.
     """
 
     x: np.ndarray
@@ -34,6 +38,8 @@ class Batch(NamedTuple):
     lengths: np.ndarray
     order: np.ndarray
     static: np.ndarray | None = None
+    edges: np.ndarray | None = None
+    edge_types: np.ndarray | None = None
 
 
 class Sequences:
