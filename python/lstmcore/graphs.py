@@ -41,7 +41,7 @@ class Graphs(Sequences):
     Raises
     ------
     ValueError, TypeError
-        If a graph has no nodes, an edge leads to a node that is none, or counts do not fit; the message names the graph.
+        If a graph has no nodes, an edge leads to no node, or counts do not fit; the message names the graph.
 
     Examples
     --------
@@ -131,10 +131,13 @@ class Graphs(Sequences):
 
     def check_rooted(self, name: str = "edges") -> None:
         """Raise ValueError that names a graph without exactly one root: a node from which no edge leads."""
-        for i in range(len(self)):
-            roots = np.setdiff1d(np.arange(self.lengths[i]), self.edges_of(i)[:, 0])
-            if len(roots) != 1:
-                raise ValueError(f"{name}[{i}] must have one root, that is node without a parent, got {roots.tolist()}")
+        edge, graph = self._edges_of(np.arange(len(self)))
+        first = np.cumsum(self.lengths) - self.lengths
+        is_root = np.ones(int(self.lengths.sum()), bool)
+        is_root[first[graph] + self.edges[edge, 0]] = False
+        for i in np.flatnonzero(np.add.reduceat(is_root, first) != 1)[:1]:
+            roots = np.flatnonzero(is_root[first[i] : first[i] + self.lengths[i]]).tolist()
+            raise ValueError(f"{name}[{i}] must have one root, that is node without a parent, got {roots}")
 
     def replace(self, values: Array) -> Graphs:
         """Return the same graphs over other values, row for row."""
@@ -152,12 +155,16 @@ class Graphs(Sequences):
     def batch(self, indices: Array) -> Batch:
         """Pack the graphs `indices` [B] into one batch, node after node as `Sequences` do with steps."""
         batch = super().batch(indices)
-        counts = self.edge_counts[batch.order]
-        graph = np.repeat(np.arange(len(counts)), counts)
-        edge = np.arange(len(graph)) + np.repeat(self.edge_starts[batch.order] - (np.cumsum(counts) - counts), counts)
+        edge, graph = self._edges_of(batch.order)
         first_row = np.cumsum(batch.batch_sizes) - batch.batch_sizes  # of each node number
         edges = first_row[self.edges[edge]] + graph[:, None]
         return batch._replace(edges=edges, edge_types=None if self.edge_types is None else self.edge_types[edge])
+
+    def _edges_of(self, indices: Array) -> tuple[Array, Array]:
+        """Numbers of the edges of some graphs, and which of `indices` each belongs to."""
+        counts = self.edge_counts[indices]
+        graph = np.repeat(np.arange(len(counts)), counts)
+        return np.arange(len(graph)) + np.repeat(self.edge_starts[indices] - np.cumsum(counts) + counts, counts), graph
 
     def _edge_slice(self, i: int) -> slice:
         return slice(self.edge_starts[i], self.edge_starts[i] + self.edge_counts[i])

@@ -196,7 +196,9 @@ class TreeLSTM(Layer):
             return sources, targets, None
         return sources, targets, _edges.positions(targets) if types is None else types
 
-    def _checked(self, x: ArrayLike, edges: ArrayLike, positions: ArrayLike | None) -> tuple[Array, Array, Array | None]:
+    def _checked(
+        self, x: ArrayLike, edges: ArrayLike, positions: ArrayLike | None
+    ) -> tuple[Array, Array, Array | None]:
         rows = _edges.checked_rows(x, self.input_size, self.dtype)
         pairs = _edges.edge_ends(edges)
         _edges.check_ends(pairs, len(rows))
