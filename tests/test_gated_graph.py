@@ -133,10 +133,22 @@ def test_a_batch_has_the_edges_of_its_graphs() -> None:
     rows = some.rows(batch)
     assert batch.edges is not None and batch.edge_types is not None
     found = rows[batch.edges]  # rows of some.values
-    expected = [edges[k] + some.starts[i] for i, k in zip(batch.order, np.array([4, 0, 7, 13, 2, 19])[batch.order])]
+    chosen = [4, 0, 7, 13, 2, 19]
+    expected = [edges[chosen[i]] + some.starts[i] for i in batch.order]
     np.testing.assert_array_equal(found, np.concatenate(expected))
     np.testing.assert_array_equal(batch.edge_types, np.concatenate([np.arange(len(part)) % 3 for part in expected]))
     np.testing.assert_array_equal(batch.x, some.values[rows])
+
+
+def test_graphs_are_indexed_and_concatenated() -> None:
+    graphs, edges = random_graphs(6)
+    assert isinstance(graphs[2], Graphs) and len(graphs[2]) == 1
+    again = Graphs.concatenate([graphs[5], graphs.take(np.array([1, 0]))])
+    for i, k in enumerate((5, 1, 0)):
+        np.testing.assert_array_equal(again.nodes_of(i), graphs.nodes_of(k))
+        np.testing.assert_array_equal(again.edges_of(i), edges[k])
+    with pytest.raises(ValueError, match="alike in their features"):
+        Graphs.concatenate([graphs, Graphs([np.ones((2, 2))], [[]])])
 
 
 def test_undirected_edges_lead_both_ways() -> None:

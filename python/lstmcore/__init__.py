@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.graphs import GraphClassifier, GraphRegressor, NodeClassifier
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
+    from lstmcore.gated_graph import GatedGraph
+    from lstmcore.graphs import Graphs
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
+    from lstmcore.tree import TreeLSTM
 
 __version__ = "0.1.0"
 
@@ -43,8 +47,13 @@ __all__ = [
     "AdamW",
     "ForecastDisplay",
     "GateDisplay",
+    "GatedGraph",
+    "GraphClassifier",
+    "GraphRegressor",
+    "Graphs",
     "LossCurveDisplay",
     "Network",
+    "NodeClassifier",
     "RMSprop",
     "RNNClassifier",
     "RNNForecaster",
@@ -52,6 +61,7 @@ __all__ = [
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
+    "TreeLSTM",
     "calendar_features",
     "callbacks",
     "cells",
@@ -77,8 +87,13 @@ _HOME = {
     "AdamW": "optimizers",
     "ForecastDisplay": "displays",
     "GateDisplay": "displays",
+    "GatedGraph": "gated_graph",
+    "GraphClassifier": "estimators.graphs",
+    "GraphRegressor": "estimators.graphs",
+    "Graphs": "graphs",
     "LossCurveDisplay": "displays",
     "Network": "network",
+    "NodeClassifier": "estimators.graphs",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
@@ -86,6 +101,7 @@ _HOME = {
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
+    "TreeLSTM": "tree",
     "calendar_features": "calendar",
     "load": "model_file",
     "sequences_from_channels": "frames",

@@ -118,6 +118,37 @@ class Graphs(Sequences):
             f"edges={int(self.edge_counts.sum())})"
         )
 
+    @classmethod
+    def concatenate(cls, parts: Iterable[Graphs]) -> Graphs:
+        """Join several sets of graphs into one: graphs of the first, then of the second, and so on.
+
+        Raises
+        ------
+        ValueError
+            If there are none, their numbers of features differ, or only some have edge types.
+        """
+        listed = [part.joined() for part in parts]
+        if len({(part.n_features, part.edge_types is None) for part in listed}) != 1:
+            raise ValueError("parts must be at least one, alike in their features and in having edge types or not")
+        rows, edges = [part.values for part in listed], [part._edges_of(np.arange(len(part)))[0] for part in listed]
+        lengths = np.concatenate([part.lengths for part in listed])
+        made = object.__new__(cls)
+        Sequences.__init__(made, np.concatenate(rows), np.cumsum(lengths) - lengths, lengths)
+        made.edges = np.concatenate([part.edges[chosen] for part, chosen in zip(listed, edges, strict=True)])
+        types = [part.edge_types[e] for part, e in zip(listed, edges, strict=True) if part.edge_types is not None]
+        made.edge_types = np.concatenate(types) if types else None
+        made.edge_counts = np.concatenate([part.edge_counts for part in listed])
+        made.edge_starts = np.cumsum(made.edge_counts) - made.edge_counts
+        return made
+
+    def __getitem__(self, i: int) -> Graphs:  # type: ignore[override]
+        """Graph i alone: scikit-learn's splitters make a list of them, which the estimators take."""
+        return self.take(np.array([range(len(self))[i]]))
+
+    def nodes_of(self, i: int) -> Array:
+        """Return the features [n_nodes, n_features] of graph i, a view."""
+        return self.values[self.starts[i] : self.starts[i] + self.lengths[i]]
+
     def edges_of(self, i: int) -> Array:
         """Return the edges [n_edges, 2] of graph i, a view."""
         return self.edges[self._edge_slice(i)]
