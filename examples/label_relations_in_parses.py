@@ -22,7 +22,7 @@ EPOCHS = 8
 HIDDEN_SIZE = 64
 
 # %%
-# A line of a CoNLL-U file is a word: its part of speech stands in column 5, the number of its head in column 7 (0: none,
+# A line of a CoNLL-U file is a word: its part of speech stands in column 5, the number of its head in column 7 (0 where
 # it is the root), the relation in column 8. The order of the sentences is drawn by a seed.
 
 

@@ -26,8 +26,8 @@ ROUNDS = 4  # how many bonds away an atom sees
 SEEDS = 3
 
 # %%
-# An SDF file holds one molecule after another: a line with the numbers of atoms and bonds, a line for each atom and each
-# bond, then named fields. Hydrogens are left out, as chemists do.
+# An SDF file holds one molecule after another: a line with the numbers of atoms and bonds, a line for each atom and for
+# each bond, then named fields. Hydrogens are left out, as chemists do.
 
 
 def read_molecules(name: str) -> tuple[list[list[str]], list[np.ndarray], np.ndarray]:

@@ -177,6 +177,7 @@ def test_copies(clone: Callable[[TreeLSTM], TreeLSTM]) -> None:
     twin = clone(layer)
     assert twin(np.ones((2, 2)), [(0, 1)]).tobytes() == layer(np.ones((2, 2)), [(0, 1)]).tobytes()
     assert twin.flat_parameters is not layer.flat_parameters
+    assert repr(twin) == "TreeLSTM(2, 4, kind='n_ary', arity=3, forget_bias=1.0)"
 
 
 @pytest.mark.parametrize(

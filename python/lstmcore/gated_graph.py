@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore import _edges, _init
+from lstmcore import _edges, _init, _options
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._parameters import Layer
@@ -194,6 +194,10 @@ class GatedGraph(Layer):
             dm, (dbefore,) = update.backward(dh)
             dh = dbefore[0] + message.backward(senders.scatter(dm))
         return self._core.input.backward(dh, need_dx)
+
+    def __repr__(self) -> str:
+        """Return the constructor call, options at their defaults left out."""
+        return _options.constructor_call(self)
 
     def _checked(self, x: ArrayLike, edges: ArrayLike, types: ArrayLike | None) -> tuple[Array, Array, Array | None]:
         rows = _edges.checked_rows(x, self.input_size, self.dtype)

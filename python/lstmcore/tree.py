@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore import _edges, _init
+from lstmcore import _edges, _init, _options
 from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._parameters import Layer
@@ -103,6 +103,7 @@ class TreeLSTM(Layer):
             check.real(forget_bias, "forget_bias")
             if not bias:
                 raise ValueError(f"forget_bias must be None with bias=False, got {forget_bias!r}")
+        self.forget_bias = forget_bias
         self.dtype = check.scalar_type(dtype)
         self._build()
         _init.uniform(self.flat_parameters, self.hidden_size, check.generator(seed))
@@ -189,6 +190,10 @@ class TreeLSTM(Layer):
     def backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
         """Add into the gradients, given that of h; return the gradient of x."""
         return self._core.backward(dh, need_dx)
+
+    def __repr__(self) -> str:
+        """Return the constructor call, options at their defaults left out."""
+        return _options.constructor_call(self)
 
     def _links(self, edges: Array, types: Array | None) -> tuple[Array, Array, Array | None]:
         sources, targets = _edges.ends(edges)
