@@ -13,7 +13,8 @@ struct Bound {
   Layer layer;
   Array<S> parameters{0}, gradients{0};
 
-  explicit Bound(Layer layer) : layer(std::move(layer)) {}
+  template <class... Arguments>
+  explicit Bound(Arguments&&... arguments) : layer(std::forward<Arguments>(arguments)...) {}
 
   void bind(Array<S> p, Array<S> g) {
     require(p.size() == layer.n_parameters() && g.size() == layer.n_parameters(),

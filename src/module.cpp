@@ -47,6 +47,7 @@ void register_layers(py::module_& m);
 void register_seq2seq(py::module_& m);
 void register_training(py::module_& m);
 void register_rtrl(py::module_& m);
+void register_structure(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.doc() = "The compiled core of lstmcore for one instruction set.";
@@ -64,4 +65,5 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   register_seq2seq(m);
   register_training(m);
   register_rtrl(m);
+  register_structure(m);
 }

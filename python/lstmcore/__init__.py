@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
     from lstmcore.estimators.classifier import RNNClassifier
     from lstmcore.estimators.forecaster import RNNForecaster
+    from lstmcore.estimators.graphs import GraphClassifier, GraphRegressor, NodeClassifier
     from lstmcore.estimators.language_model import RNNLanguageModel
     from lstmcore.estimators.online import OnlineRNNClassifier, OnlineRNNRegressor
     from lstmcore.estimators.regressor import RNNRegressor
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lstmcore.estimators.seq2seq import RNNSeq2Seq
     from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
+    from lstmcore.gated_graph import GatedGraph
+    from lstmcore.graphs import Graphs
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
     from lstmcore.time_delay import TimeDelay
+    from lstmcore.tree import TreeLSTM
 
 __version__ = "0.1.0"
 
@@ -50,8 +54,13 @@ __all__ = [
     "AdamW",
     "ForecastDisplay",
     "GateDisplay",
+    "GatedGraph",
+    "GraphClassifier",
+    "GraphRegressor",
+    "Graphs",
     "LossCurveDisplay",
     "Network",
+    "NodeClassifier",
     "OnlineRNNClassifier",
     "OnlineRNNRegressor",
     "RMSprop",
@@ -64,6 +73,7 @@ __all__ = [
     "SequenceScaler",
     "Sequences",
     "TimeDelay",
+    "TreeLSTM",
     "calendar_features",
     "callbacks",
     "cells",
@@ -93,10 +103,15 @@ _HOME = {
     "AdamW": "optimizers",
     "ForecastDisplay": "displays",
     "GateDisplay": "displays",
+    "GatedGraph": "gated_graph",
+    "GraphClassifier": "estimators.graphs",
+    "GraphRegressor": "estimators.graphs",
+    "Graphs": "graphs",
     "LossCurveDisplay": "displays",
     "Network": "network",
     "OnlineRNNClassifier": "estimators.online",
     "OnlineRNNRegressor": "estimators.online",
+    "NodeClassifier": "estimators.graphs",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
@@ -107,6 +122,7 @@ _HOME = {
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
     "TimeDelay": "time_delay",
+    "TreeLSTM": "tree",
     "calendar_features": "calendar",
     "from_torch": "interop.torch",
     "load": "model_file",

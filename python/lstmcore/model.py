@@ -105,7 +105,7 @@ class SequenceModel(Model):
             )
         static = self.prepare_static(sequences.static if static is None else static, len(sequences))
         rows = self.inputs.apply(sequences)
-        return Sequences(rows.values, rows.starts, rows.lengths, static)
+        return rows if static is None else Sequences(rows.values, rows.starts, rows.lengths, static)
 
     def prepare_static(self, static: Any, n: int) -> Array | None:
         """Return what the network sees of the static features of `n` sequences."""

@@ -14,6 +14,7 @@ from lstmcore import _files
 from lstmcore import _validation as check
 from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
+from lstmcore.graph_network import GraphNetwork, build_graph_network, graph_network_config
 from lstmcore.layers import from_cell
 from lstmcore.model import Model
 from lstmcore.network import Dense, Network
@@ -97,6 +98,8 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
 
 def network_config(network: Network) -> dict[str, Any]:
     """Return what `build_network` needs, ready for JSON."""
+    if isinstance(network, GraphNetwork):
+        return graph_network_config(network)
     recurrent, embedding = network.recurrent, network.embedding
     return {
         "dtype": network.dtype.name,
@@ -111,6 +114,10 @@ def network_config(network: Network) -> dict[str, Any]:
 
 def build_network(config: dict[str, Any], vectors: Array | None = None, weight_dtype: str | None = None) -> Network:
     """Build a network from what `network_config` gave; its parameters are random, but for an embedding's `vectors`."""
+    if "graph" in config:
+        if weight_dtype is not None:
+            raise ValueError(f"weight_dtype must be None for a model of graphs, got {weight_dtype!r}")
+        return build_graph_network(config, vectors)
     dtype, embedding, initial = config["dtype"], None, None
     recurrent = from_cell(**config["recurrent"], dtype=dtype, weight_dtype=weight_dtype, seed=0)
     if config["embedding"] is not None:

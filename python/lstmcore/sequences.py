@@ -31,6 +31,10 @@ class Batch(NamedTuple):
         What each sequence was made from, of `lstmcore.pairs.Pairs`.
     states : list of ndarray [layers · directions, B, width] or None
         States before the first step; None for zero, or what the static features give.
+    edges : ndarray [E, 2] of int64 or None
+        Of `Graphs`: the rows of x that each edge leads from and to.
+    edge_types : ndarray [E] of int64 or None
+        Of typed edges.
     """
 
     x: np.ndarray
@@ -40,6 +44,8 @@ class Batch(NamedTuple):
     static: np.ndarray | None = None
     source: Source | None = None
     states: list[np.ndarray] | None = None
+    edges: np.ndarray | None = None
+    edge_types: np.ndarray | None = None
 
 
 class Source(NamedTuple):

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from lstmcore import _validation as check
 from lstmcore import checkpoint
+from lstmcore._inputs import Inputs
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.estimators._options import NetworkOptions, TrainingOptions
@@ -25,7 +26,7 @@ from lstmcore.training import Trainer
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
+class Estimator(TrainingOptions, BaseEstimator):
     """Base of the estimators: dataclasses whose fields are their options, and whose ``fit`` sets `model_`.
 
     `model_` (a `lstmcore.model.Model`) predicts, streams and saves; the estimator delegates to it.
@@ -43,21 +44,12 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
         """
         self._fitted_model().save(path)
 
-    def session(self, n_streams: int = 1) -> Any:
-        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
-        return self._fitted_model().session(n_streams)
-
     def _fitted_model(self) -> Any:
         """Return `model_`, or raise NotFittedError."""
         model = getattr(self, "model_", None)
         if model is None:
             raise NotFittedError(f"this {type(self).__name__} instance is not fitted yet: call fit first")
         return model
-
-    def _check_options(self) -> None:
-        """Check every option; ValueError or TypeError names it and quotes its value."""
-        NetworkOptions._check_options(self)
-        TrainingOptions._check_options(self)
 
     def _generator(self) -> np.random.Generator:
         """Random generator from `random_state` (None, int, RandomState or Generator)."""
@@ -77,7 +69,21 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SupervisedEstimator(RNNEstimator):
+class RNNEstimator(NetworkOptions, Estimator):
+    """Base of the estimators with a stack of recurrent layers."""
+
+    def session(self, n_streams: int = 1) -> Any:
+        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        return self._fitted_model().session(n_streams)
+
+    def _check_options(self) -> None:
+        """Check every option; ValueError or TypeError names it and quotes its value."""
+        NetworkOptions._check_options(self)
+        TrainingOptions._check_options(self)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SupervisedEstimator(Estimator):
     """Base of the estimators whose trainer goes through samples again and again. Subclasses give `_loss`, `_score`."""
 
     _trainer: Trainer = field(init=False)
@@ -151,62 +157,26 @@ class SupervisedEstimator(RNNEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(SequenceOptions, SupervisedEstimator):
-    """Base of the estimators that learn from many sequences: ``fit → _start, _train → Trainer.fit``.
+class SamplesEstimator(SupervisedEstimator):
+    """Base of the estimators that learn from many samples: ``_fit → _start, _train → Trainer.fit``.
 
     Subclasses give `_read_targets`, `_new_model` and `_encode`, too.
     """
 
     model_: SequenceModel = field(init=False)
 
-    def session(self, n_streams: int = 1, static: Any = None) -> Any:
-        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
-        return self._fitted_model().session(n_streams, static)
-
-    def fit(
+    def _fit(
         self,
         X: Any,
         y: Any,
-        sample_weight: Any = None,
-        *,
+        sample_weight: Any,
+        X_val: Any,
+        y_val: Any,
+        resume_from: Any,
         static: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
         static_val: Any = None,
-        resume_from: Any = None,
     ) -> Any:
-        """Train, from scratch unless `warm_start` is set.
-
-        Parameters
-        ----------
-        X : array_like
-            A 3-D array (n_samples, n_timesteps, n_features); a 2-D array (n_samples, n_timesteps) of one feature; a
-            list of n_samples 2-D arrays (n_timesteps, n_features) of different lengths; or `Sequences`. Token numbers
-            in place of features with an embedding: a 2-D array, or a list of 1-D arrays.
-        y : array_like
-            Targets, see the class.
-        sample_weight : array_like [n_samples], optional
-            Weigh the sequences in the loss: a weight of 2 is a sequence that comes twice.
-        static : array_like [n_samples, n_static], optional
-            Features of a sequence as a whole. A dense layer makes the initial states of them.
-        X_val, y_val, static_val : array_like, optional
-            Validation data, measured after each epoch; the parameters of the best epoch are kept.
-        resume_from : path, optional
-            A file that `lstmcore.callbacks.Checkpoint` wrote: training goes on from there, to the same bits as if it
-            had not been interrupted, given the same data and options.
-
-        Returns
-        -------
-        estimator
-            Itself.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an option or argument is not as described; the message names it and quotes the value.
-        lstmcore.training.TrainingDiverged
-            If the loss stops being a number. The last good parameters are kept.
-        """
+        """Train, from scratch unless `warm_start` is set; see `SequenceEstimator.fit`."""
         self._check_options()
         sequences = self._read(X, "X", static)
         raw = self._read_targets(y, sequences)
@@ -243,6 +213,12 @@ class SequenceEstimator(SequenceOptions, SupervisedEstimator):
 
     def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
         """Check the user's targets: an array whose first axis is that of the sequences."""
+        raise NotImplementedError
+
+    def _parts(
+        self, sequences: Sequences, weights: Array | None, n_outputs: int, rng: np.random.Generator
+    ) -> tuple[Inputs, Any]:
+        """Make what prepares the samples, and the network."""
         raise NotImplementedError
 
     def _new_model(self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator) -> Any:
@@ -317,6 +293,61 @@ class SequenceEstimator(SequenceOptions, SupervisedEstimator):
         model = super()._fitted_model()
         assert isinstance(model, SequenceModel)
         return model
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceEstimator(SequenceOptions, RNNEstimator, SamplesEstimator):
+    """Base of the estimators that learn from many sequences."""
+
+    def session(self, n_streams: int = 1, static: Any = None) -> Any:
+        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        return self._fitted_model().session(n_streams, static)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        static: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        static_val: Any = None,
+        resume_from: Any = None,
+    ) -> Any:
+        """Train, from scratch unless `warm_start` is set.
+
+        Parameters
+        ----------
+        X : array_like
+            A 3-D array (n_samples, n_timesteps, n_features); a 2-D array (n_samples, n_timesteps) of one feature; a
+            list of n_samples 2-D arrays (n_timesteps, n_features) of different lengths; or `Sequences`. Token numbers
+            in place of features with an embedding: a 2-D array, or a list of 1-D arrays.
+        y : array_like
+            Targets, see the class.
+        sample_weight : array_like [n_samples], optional
+            Weigh the sequences in the loss: a weight of 2 is a sequence that comes twice.
+        static : array_like [n_samples, n_static], optional
+            Features of a sequence as a whole. A dense layer makes the initial states of them.
+        X_val, y_val, static_val : array_like, optional
+            Validation data, measured after each epoch; the parameters of the best epoch are kept.
+        resume_from : path, optional
+            A file that `lstmcore.callbacks.Checkpoint` wrote: training goes on from there, to the same bits as if it
+            had not been interrupted, given the same data and options.
+
+        Returns
+        -------
+        estimator
+            Itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an option or argument is not as described; the message names it and quotes the value.
+        lstmcore.training.TrainingDiverged
+            If the loss stops being a number. The last good parameters are kept.
+        """
+        return self._fit(X, y, sample_weight, X_val, y_val, resume_from, static, static_val)
 
 
 def check_length(y: Any, sequences: Sequences, name: str, estimator: Any) -> None:

@@ -12,16 +12,91 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.estimators._base import SequenceEstimator, check_length
+from lstmcore.estimators._base import SamplesEstimator, SequenceEstimator, check_length
 from lstmcore.estimators._options import LabelOptions, documented
 from lstmcore.losses import BinaryCrossEntropy, CrossEntropy, Loss
 from lstmcore.model import ClassifierModel
 from lstmcore.sequences import Sequences
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class Classification(ClassifierMixin, LabelOptions, SamplesEstimator):
+    """Samples with labels, whatever the samples are: subclasses give `_parts`."""
+
+    model_: ClassifierModel = field(init=False)
+    _known_classes: Array | None = field(init=False, default=None)  # what partial_fit was told
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        self._check_label_options()
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        check_length(y, sequences, name, self)
+        shape = np.asarray(y).shape
+        if len(shape) == 2 and shape[1] > 1:
+            check_classification_targets(y)
+            if type_of_target(y) != "multilabel-indicator":
+                raise ValueError(
+                    f"{name} must hold one label for each sequence, or be an indicator matrix of zeros and ones; "
+                    f"got shape {shape}. For several labels with several values each: "
+                    f"sklearn.multioutput.MultiOutputClassifier"
+                )
+            return np.asarray(y)
+        return _labels(y, name)
+
+    def _new_model(
+        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
+    ) -> ClassifierModel:
+        multilabel = raw.ndim == 2
+        classes = np.arange(raw.shape[1]) if multilabel else np.unique(raw)
+        if not multilabel and self._known_classes is not None:
+            classes = self._known_classes
+        if len(classes) < 2:
+            raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
+        inputs, network = self._parts(sequences, weights, len(classes), rng)
+        self.classes_ = classes
+        return ClassifierModel(network, inputs, classes, multilabel)
+
+    def _encode(self, raw: Array) -> Array:
+        """Class numbers [n] of int64, or zeros and ones [n, n_classes]."""
+        model = self.model_
+        if (raw.ndim == 2) != model.multilabel or (model.multilabel and raw.shape[1] != len(self.classes_)):
+            expected = f"[n, {len(self.classes_)}]" if model.multilabel else "[n]"
+            raise ValueError(f"y must have shape {expected} as in the first call, got {raw.shape}")
+        if model.multilabel:
+            return np.ascontiguousarray(raw, dtype=model.network.dtype)
+        return encode_labels(raw, self.classes_)
+
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Hold out the same share of each class."""
+        targets = data.targets
+        if targets.ndim == 2:
+            return super()._split(data, rng)
+        held_out = np.zeros(len(targets), bool)
+        for label in range(len(self.classes_)):
+            members = rng.permutation(np.flatnonzero(targets == label))
+            held_out[members[: round(self.validation_fraction * len(members))]] = True
+        if not held_out.any():
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction!r} holds out no sequence of "
+                f"{len(targets)}: the classes are too small"
+            )
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def _loss(self) -> Loss:
+        return BinaryCrossEntropy() if self.model_.multilabel else CrossEntropy(self.label_smoothing)
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        if self.model_.multilabel:
+            right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
+        else:
+            right = outputs.argmax(axis=1) == targets
+        return float(np.average(right, weights=weights))
+
+
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNClassifier(ClassifierMixin, LabelOptions, SequenceEstimator):
+class RNNClassifier(Classification, SequenceEstimator):
     """Classify sequences with a recurrent network.
 
     A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer with softmax
@@ -76,7 +151,6 @@ class RNNClassifier(ClassifierMixin, LabelOptions, SequenceEstimator):
     pooling: str = "last"
     patch_size: int = 1
     model_: ClassifierModel = field(init=False)
-    _known_classes: Array | None = field(init=False, default=None)  # what partial_fit was told
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, static: Any = None
@@ -148,73 +222,6 @@ class RNNClassifier(ClassifierMixin, LabelOptions, SequenceEstimator):
         tags.input_tags.allow_nan = self.missing == "mask"
         tags.classifier_tags.multi_label = True
         return tags
-
-    def _check_options(self) -> None:
-        super()._check_options()
-        self._check_label_options()
-
-    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
-        check_length(y, sequences, name, self)
-        shape = np.asarray(y).shape
-        if len(shape) == 2 and shape[1] > 1:
-            check_classification_targets(y)
-            if type_of_target(y) != "multilabel-indicator":
-                raise ValueError(
-                    f"{name} must hold one label for each sequence, or be an indicator matrix of zeros and ones; "
-                    f"got shape {shape}. For several labels with several values each: "
-                    f"sklearn.multioutput.MultiOutputClassifier"
-                )
-            return np.asarray(y)
-        return _labels(y, name)
-
-    def _new_model(
-        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
-    ) -> ClassifierModel:
-        multilabel = raw.ndim == 2
-        classes = np.arange(raw.shape[1]) if multilabel else np.unique(raw)
-        if not multilabel and self._known_classes is not None:
-            classes = self._known_classes
-        if len(classes) < 2:
-            raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
-        inputs, network = self._parts(sequences, weights, len(classes), rng)
-        self.classes_ = classes
-        return ClassifierModel(network, inputs, classes, multilabel)
-
-    def _encode(self, raw: Array) -> Array:
-        """Class numbers [n] of int64, or zeros and ones [n, n_classes]."""
-        model = self.model_
-        if (raw.ndim == 2) != model.multilabel or (model.multilabel and raw.shape[1] != len(self.classes_)):
-            expected = f"[n, {len(self.classes_)}]" if model.multilabel else "[n]"
-            raise ValueError(f"y must have shape {expected} as in the first call, got {raw.shape}")
-        if model.multilabel:
-            return np.ascontiguousarray(raw, dtype=model.network.dtype)
-        return encode_labels(raw, self.classes_)
-
-    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Hold out the same share of each class."""
-        targets = data.targets
-        if targets.ndim == 2:
-            return super()._split(data, rng)
-        held_out = np.zeros(len(targets), bool)
-        for label in range(len(self.classes_)):
-            members = rng.permutation(np.flatnonzero(targets == label))
-            held_out[members[: round(self.validation_fraction * len(members))]] = True
-        if not held_out.any():
-            raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction!r} holds out no sequence of "
-                f"{len(targets)}: the classes are too small"
-            )
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-    def _loss(self) -> Loss:
-        return BinaryCrossEntropy() if self.model_.multilabel else CrossEntropy(self.label_smoothing)
-
-    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
-        if self.model_.multilabel:
-            right = ((outputs > 0) == (targets > 0.5)).all(axis=1)
-        else:
-            right = outputs.argmax(axis=1) == targets
-        return float(np.average(right, weights=weights))
 
 
 def encode_labels(labels: Array, classes: Array, name: str = "y") -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from lstmcore import _validation as check
 from lstmcore._samples import Samples
 from lstmcore.embedding import Embedding
-from lstmcore.estimators._base import SupervisedEstimator
+from lstmcore.estimators._base import RNNEstimator, SupervisedEstimator
 from lstmcore.estimators._options import CELL_ALIASES, documented
 from lstmcore.language import LanguageModel
 from lstmcore.layers import from_cell
@@ -23,7 +23,7 @@ from lstmcore.vocabulary import LEVELS, Vocabulary, read_texts
 
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNLanguageModel(SupervisedEstimator):
+class RNNLanguageModel(RNNEstimator, SupervisedEstimator):
     """Learn which token follows in texts, character by character or word by word, and write on.
 
     An embedding, a stack of recurrent layers and a softmax over the vocabulary at every step (Mikolov et al. 2010).

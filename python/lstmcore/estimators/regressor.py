@@ -13,21 +13,16 @@ from sklearn.utils import check_array
 from lstmcore import _validation as check
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
-from lstmcore.estimators._base import SequenceEstimator, check_length
+from lstmcore.estimators._base import SamplesEstimator, SequenceEstimator, check_length
 from lstmcore.estimators._options import documented
 from lstmcore.losses import REGRESSION_LOSSES, Huber, Loss, Quantile, check_quantiles
 from lstmcore.model import RegressorModel
 from lstmcore.sequences import Sequences
 
 
-@documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNRegressor(RegressorMixin, SequenceEstimator):
-    """Predict numbers from sequences with a recurrent network.
-
-    A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer gives the
-    prediction. Targets y [n_samples] or [n_samples, n_targets], in any units, are standardized inside, so that options
-    mean the same whatever they are.
+class Regression(RegressorMixin, SamplesEstimator):
+    """Samples with numbers, whatever the samples are: subclasses give `_parts`.
 
     Parameters
     ----------
@@ -38,6 +33,65 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
         Where "huber" turns from squared to absolute, in standard deviations of the target.
     quantiles : sequence of float, default=(0.1, 0.5, 0.9)
         What "quantile" learns. `predict` gives the one nearest to 0.5, `predict_quantiles` all; they never cross.
+    """
+
+    loss: str = "squared"
+    huber_delta: float = 1.0
+    quantiles: Any = (0.1, 0.5, 0.9)
+    model_: RegressorModel = field(init=False)
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        check.choice(self.loss, "loss", REGRESSION_LOSSES)
+        if check.real(self.huber_delta, "huber_delta") <= 0:
+            raise ValueError(f"huber_delta must be positive, got {self.huber_delta!r}")
+        check_quantiles(self.quantiles)
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        check_length(y, sequences, name, self)
+        return np.asarray(check_array(y, ensure_2d=False, dtype=np.float64, input_name=name))
+
+    def _new_model(
+        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
+    ) -> RegressorModel:
+        columns = raw.reshape(len(raw), -1)
+        inputs, network = self._parts(sequences, weights, self._loss().n_outputs(columns.shape[1]), rng)
+        quantiles = check_quantiles(self.quantiles) if self.loss == "quantile" else None
+        scaler = Standardizer.fit(columns, weights)
+        return RegressorModel(network, inputs, scaler, raw.ndim == 1, quantiles)
+
+    def _encode(self, raw: Array) -> Array:
+        """Standardized targets [n, n_targets] of the network's dtype."""
+        model = self.model_
+        columns = raw.reshape(len(raw), -1)
+        if columns.shape[1] != len(model.scaler.mean) or (raw.ndim == 1) != model.squeeze:
+            expected = "[n]" if model.squeeze else f"[n, {len(model.scaler.mean)}]"
+            raise ValueError(f"y must have shape {expected} as in the first call, got {raw.shape}")
+        return np.ascontiguousarray(model.scaler.apply(columns), dtype=model.network.dtype)
+
+    def _loss(self) -> Loss:
+        if self.loss == "huber":
+            return Huber(self.huber_delta)
+        return Quantile(self.quantiles) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        """R² of the prediction, averaged over targets."""
+        model = self.model_
+        predicted = model._finish(outputs).reshape(len(targets), -1)
+        return float(r2_score(model.scaler.undo(targets.astype(np.float64)), predicted, sample_weight=weights))
+
+
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
+class RNNRegressor(Regression, SequenceEstimator):
+    """Predict numbers from sequences with a recurrent network.
+
+    A stack of recurrent layers reads each sequence, `pooling` makes one vector of it, and a dense layer gives the
+    prediction. Targets y [n_samples] or [n_samples, n_targets], in any units, are standardized inside, so that options
+    mean the same whatever they are.
+
+    Parameters
+    ----------
     pooling : {"last", "mean", "max", "attention"}, default="last"
         What the dense layer sees: the hidden state after the last step, or the mean, the maximum or a weighted mean
         (with learnt weights, Felbo et al. 2017) of the outputs over the steps.
@@ -77,9 +131,6 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
     True
     """
 
-    loss: str = "squared"
-    huber_delta: float = 1.0
-    quantiles: Any = (0.1, 0.5, 0.9)
     pooling: str = "last"
     patch_size: int = 1
     model_: RegressorModel = field(init=False)
@@ -135,43 +186,3 @@ class RNNRegressor(RegressorMixin, SequenceEstimator):
         tags.input_tags.allow_nan = self.missing == "mask"
         tags.target_tags.multi_output = True
         return tags
-
-    def _check_options(self) -> None:
-        super()._check_options()
-        check.choice(self.loss, "loss", REGRESSION_LOSSES)
-        if check.real(self.huber_delta, "huber_delta") <= 0:
-            raise ValueError(f"huber_delta must be positive, got {self.huber_delta!r}")
-        check_quantiles(self.quantiles)
-
-    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
-        check_length(y, sequences, name, self)
-        return np.asarray(check_array(y, ensure_2d=False, dtype=np.float64, input_name=name))
-
-    def _new_model(
-        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
-    ) -> RegressorModel:
-        columns = raw.reshape(len(raw), -1)
-        inputs, network = self._parts(sequences, weights, self._loss().n_outputs(columns.shape[1]), rng)
-        quantiles = check_quantiles(self.quantiles) if self.loss == "quantile" else None
-        scaler = Standardizer.fit(columns, weights)
-        return RegressorModel(network, inputs, scaler, raw.ndim == 1, quantiles)
-
-    def _encode(self, raw: Array) -> Array:
-        """Standardized targets [n, n_targets] of the network's dtype."""
-        model = self.model_
-        columns = raw.reshape(len(raw), -1)
-        if columns.shape[1] != len(model.scaler.mean) or (raw.ndim == 1) != model.squeeze:
-            expected = "[n]" if model.squeeze else f"[n, {len(model.scaler.mean)}]"
-            raise ValueError(f"y must have shape {expected} as in the first call, got {raw.shape}")
-        return np.ascontiguousarray(model.scaler.apply(columns), dtype=model.network.dtype)
-
-    def _loss(self) -> Loss:
-        if self.loss == "huber":
-            return Huber(self.huber_delta)
-        return Quantile(self.quantiles) if self.loss == "quantile" else REGRESSION_LOSSES[self.loss]()
-
-    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
-        """R² of the prediction, averaged over targets."""
-        model = self.model_
-        predicted = model._finish(outputs).reshape(len(targets), -1)
-        return float(r2_score(model.scaler.undo(targets.astype(np.float64)), predicted, sample_weight=weights))

@@ -13,7 +13,7 @@ from lstmcore._isa import core
 from lstmcore._sources import FeatureSource, read_outputs, source_kind
 from lstmcore._validation import Array
 from lstmcore.attention import SCORES
-from lstmcore.estimators._base import SupervisedEstimator
+from lstmcore.estimators._base import RNNEstimator, SupervisedEstimator
 from lstmcore.estimators._options import CELL_ALIASES, documented
 from lstmcore.losses import CrossEntropy, Loss
 from lstmcore.seq2seq import Seq2SeqConfig, Seq2SeqNetwork
@@ -24,7 +24,7 @@ from lstmcore.vocabulary import Vocabulary
 
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNSeq2Seq(SupervisedEstimator):
+class RNNSeq2Seq(RNNEstimator, SupervisedEstimator):
     """Write a sequence of tokens for each sample: translate, spell, pronounce, describe.
 
     An encoder, a stack of recurrent layers, reads the sample; a decoder starts from what it remembers and writes one

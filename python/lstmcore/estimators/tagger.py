@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmcore._samples import Samples
 from lstmcore._validation import Array
-from lstmcore.estimators._base import SequenceEstimator
+from lstmcore.estimators._base import SamplesEstimator, SequenceEstimator
 from lstmcore.estimators._options import LabelOptions, documented
 from lstmcore.estimators.classifier import encode_labels
 from lstmcore.losses import CrossEntropy, Loss
@@ -17,9 +17,69 @@ from lstmcore.model import TaggerModel
 from lstmcore.sequences import Sequences
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class Tagging(LabelOptions, SamplesEstimator):
+    """Samples with a label for each of their rows, steps or nodes: subclasses give `_parts`."""
+
+    model_: TaggerModel = field(init=False)
+
+    def _share_right(self, sequences: Sequences, y: Any, sample_weight: Any) -> float:
+        """Share of the rows of sequences whose label is predicted."""
+        right = np.concatenate(self.model_.predict(sequences)) == self._read_targets(y, sequences)
+        weights = self._read_weights(sample_weight, sequences)
+        return float(np.average(right, weights=None if weights is None else np.repeat(weights, sequences.lengths)))
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        self._check_label_options()
+
+    def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
+        return super()._read(X, name, static).joined()
+
+    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
+        """Labels of all steps, sequence after sequence."""
+        if y is None or isinstance(y, str) or not hasattr(y, "__iter__"):
+            raise ValueError(f"{name} must be a list of label sequences, got {y!r}")
+        parts = [np.asarray(part) for part in y]
+        if len(parts) != len(sequences):
+            raise ValueError(f"{name} must hold {len(sequences)} label sequences, one for each of X, got {len(parts)}")
+        for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
+            if part.shape != (length,):
+                raise ValueError(
+                    f"{name}[{i}] must hold {length} labels, one for each step of X[{i}], got {part.shape}"
+                )
+        labels = np.concatenate(parts)
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+        return labels
+
+    def _new_model(
+        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
+    ) -> TaggerModel:
+        classes = np.unique(raw)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
+        inputs, network = self._parts(sequences, weights, len(classes), rng)
+        self.classes_ = classes
+        return TaggerModel(network, inputs, classes)
+
+    def _encode(self, raw: Array) -> Array:
+        return encode_labels(raw, self.classes_)
+
+    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
+        by_step = None if weights is None else np.repeat(weights, sequences.lengths)
+        return super()._prepared(sequences, raw, by_step)._replace(by_row=True)
+
+    def _loss(self) -> Loss:
+        return CrossEntropy(self.label_smoothing)
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        return float(np.average(outputs.argmax(axis=1) == targets, weights=weights))
+
+
 @documented
 @dataclass(kw_only=True, eq=False, repr=False)
-class RNNTagger(LabelOptions, SequenceEstimator):
+class RNNTagger(Tagging, SequenceEstimator):
     """Label every step of sequences with a recurrent network.
 
     A stack of recurrent layers reads each sequence, and a dense layer with softmax gives the class probabilities of
@@ -99,54 +159,4 @@ class RNNTagger(LabelOptions, SequenceEstimator):
         -------
         float
         """
-        sequences = self._sequences(X, static)
-        right = np.concatenate(self.model_.predict(sequences)) == self._read_targets(y, sequences)
-        weights = self._read_weights(sample_weight, sequences)
-        return float(np.average(right, weights=None if weights is None else np.repeat(weights, sequences.lengths)))
-
-    def _check_options(self) -> None:
-        super()._check_options()
-        self._check_label_options()
-
-    def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
-        return super()._read(X, name, static).joined()
-
-    def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
-        """Labels of all steps, sequence after sequence."""
-        if y is None or isinstance(y, str) or not hasattr(y, "__iter__"):
-            raise ValueError(f"{name} must be a list of label sequences, got {y!r}")
-        parts = [np.asarray(part) for part in y]
-        if len(parts) != len(sequences):
-            raise ValueError(f"{name} must hold {len(sequences)} label sequences, one for each of X, got {len(parts)}")
-        for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
-            if part.shape != (length,):
-                raise ValueError(
-                    f"{name}[{i}] must hold {length} labels, one for each step of X[{i}], got {part.shape}"
-                )
-        labels = np.concatenate(parts)
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise ValueError(f"{name} contains NaN or infinity")
-        return labels
-
-    def _new_model(
-        self, sequences: Sequences, raw: Array, weights: Array | None, rng: np.random.Generator
-    ) -> TaggerModel:
-        classes = np.unique(raw)
-        if len(classes) < 2:
-            raise ValueError(f"y must hold at least 2 classes, got {len(classes)} class: {classes.tolist()!r}")
-        inputs, network = self._parts(sequences, weights, len(classes), rng)
-        self.classes_ = classes
-        return TaggerModel(network, inputs, classes)
-
-    def _encode(self, raw: Array) -> Array:
-        return encode_labels(raw, self.classes_)
-
-    def _prepared(self, sequences: Sequences, raw: Array, weights: Array | None) -> Samples:
-        by_step = None if weights is None else np.repeat(weights, sequences.lengths)
-        return super()._prepared(sequences, raw, by_step)._replace(by_row=True)
-
-    def _loss(self) -> Loss:
-        return CrossEntropy(self.label_smoothing)
-
-    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
-        return float(np.average(outputs.argmax(axis=1) == targets, weights=weights))
+        return self._share_right(self._sequences(X, static), y, sample_weight)

@@ -1,0 +1,280 @@
+"""Gated graph networks: a GRU at every node that reads the messages of its neighbours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lstmcore import _edges, _init, _options
+from lstmcore import _validation as check
+from lstmcore._isa import core
+from lstmcore._parameters import Layer
+from lstmcore._validation import Array
+
+
+class GatedGraph(Layer):
+    """Gated graph neural network (Li et al. 2016).
+
+    h = V x + d, then in each round m_v = sum over edges e from u to v of (A_t h_u + b_t), t the type of e, and
+    h_v = GRU(m_v, h_v): all nodes at once, with the same parameters in all rounds.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of a node, I.
+    hidden_size : int
+        Hidden units, H.
+    rounds : int, default=4
+        How often messages are sent: how many edges away a node sees.
+    n_edge_types : int, default=1
+        Types of edges K, each with an A_t and a b_t.
+    dtype : {"float32", "float64"}, default="float32"
+        Type of parameters and outputs. Inputs of another numeric type are converted.
+    seed : int, numpy.random.Generator or None, default=None
+        Parameters start as those of `Dense` and `GRU`.
+
+    Attributes
+    ----------
+    parameters, gradients : dict of str to ndarray
+        "input.weight" [H, I], "input.bias" [H], "message.weight" [K H, H], "message.bias" [K H], and those of a `GRU`
+        behind "update.".
+    flat_parameters, flat_gradients : ndarray [n_parameters]
+        What they are views of.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; the message names it and quotes the value.
+
+    Notes
+    -----
+    The paper fills x up with zeros where V x + d stands here.
+
+    References
+    ----------
+    Y. Li, D. Tarlow, M. Brockschmidt and R. Zemel, "Gated graph sequence neural networks", ICLR 2016,
+    https://arxiv.org/abs/1511.05493, equations 1 to 6.
+
+    Examples
+    --------
+    Three nodes in a row, with edges both ways:
+
+    >>> import numpy as np
+    >>> layer = GatedGraph(2, 8, rounds=2, seed=0)
+    >>> h = layer(np.ones((3, 2), np.float32), [(0, 1), (1, 0), (1, 2), (2, 1)])
+    >>> h.shape, bool((h[0] == h[2]).all())
+    ((3, 8), True)
+    """
+
+    bidirectional = False
+    draws_masks = False
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        rounds: int = 4,
+        n_edge_types: int = 1,
+        dtype: Any = "float32",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = check.integer(input_size, "input_size")
+        self.hidden_size = check.integer(hidden_size, "hidden_size")
+        self.rounds = check.integer(rounds, "rounds")
+        self.n_edge_types = check.integer(n_edge_types, "n_edge_types")
+        self.dtype = check.scalar_type(dtype)
+        self._build()
+        rng = check.generator(seed)
+        for part, inputs in ((self._core.input, self.input_size), (self._core.messages[0], self.hidden_size)):
+            bound = 1.0 / math.sqrt(inputs)
+            self.flat_parameters[self._core.part(part)] = rng.uniform(-bound, bound, part.n_parameters)
+        _init.uniform(self.flat_parameters[self._core.part(self._core.updates[0])], self.hidden_size, rng)
+        self.parameters_changed()
+
+    def _build(self) -> None:
+        self._core = _Rounds(self)
+        self._senders: _Messages | None = None  # of the last forward, until its backward
+        self._own_parameters()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_senders"}
+
+    @property
+    def output_size(self) -> int:
+        """Width of h."""
+        return self.hidden_size
+
+    def config(self) -> dict[str, Any]:
+        """Arguments, ready for JSON, that make such a layer."""
+        return {name: getattr(self, name) for name in ("input_size", "hidden_size", "rounds", "n_edge_types")}
+
+    def __call__(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
+        """Compute the states h of all nodes after the last round; nothing is kept for `backward`.
+
+        Parameters
+        ----------
+        x : array-like [N, I]
+            Features of the nodes of all graphs, in any order.
+        edges : array-like of int [E, 2]
+            Rows of x: where a message comes from, and where it goes.
+        edge_types : array-like of int [E], optional
+            0 to n_edge_types - 1. Default: all 0.
+
+        Returns
+        -------
+        ndarray [N, H]
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; the message names it and quotes the value.
+        """
+        return self.infer_rows(*self._checked(x, edges, edge_types))
+
+    def forward(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
+        """Compute the same as calling the layer, keeping what `backward` needs."""
+        return self.forward_rows(*self._checked(x, edges, edge_types))
+
+    def backward(self, dh: ArrayLike, *, need_dx: bool = True) -> Array | None:
+        """Propagate gradients back through the last `forward`, once; parameter gradients add into `gradients`.
+
+        Parameters
+        ----------
+        dh : array-like [N, H]
+            Gradient of the loss with respect to the states of all nodes.
+        need_dx : bool, default=True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : ndarray [N, I] or None
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward`, or its `backward` has been run.
+        ValueError, TypeError
+            If dh has the wrong shape or type or is not finite.
+        """
+        rows = _edges.checked_rows(dh, self.hidden_size, self.dtype, "dh")
+        if self._senders is not None and len(rows) != self._senders.n_nodes:
+            raise ValueError(f"dh must have {self._senders.n_nodes} rows, those of x, got {len(rows)}")
+        return self.backward_rows(rows, check.flag(need_dx, "need_dx"))
+
+    def infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+        """Compute h for checked arguments: x [N, I] of the layer's dtype, edges [E, 2] and types [E] of int64."""
+        senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
+        h = self._core.input.infer(x)
+        for _ in range(self.rounds):
+            m = senders.gather(self._core.messages[0].infer(h))
+            h, _ = self._core.updates[0].infer(m, sizes, [h[None]])
+        return h
+
+    def forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+        """Compute the same, keeping what `backward_rows` needs."""
+        senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
+        self._senders = None
+        h = self._core.input.forward(x)
+        for message, update in zip(self._core.messages, self._core.updates, strict=True):
+            m = senders.gather(message.forward(h))
+            h, _ = update.forward(m, sizes, [h[None]], 0, True)
+        self._senders = senders
+        return h
+
+    def backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
+        """Add into the gradients, given that of h; return the gradient of x."""
+        senders, self._senders = self._senders, None
+        if senders is None:
+            raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
+        for message, update in zip(self._core.messages[::-1], self._core.updates[::-1], strict=True):
+            dm, (dbefore,) = update.backward(dh)
+            dh = dbefore[0] + message.backward(senders.scatter(dm))
+        return self._core.input.backward(dh, need_dx)
+
+    def __repr__(self) -> str:
+        """Return the constructor call, options at their defaults left out."""
+        return _options.constructor_call(self)
+
+    def _checked(self, x: ArrayLike, edges: ArrayLike, types: ArrayLike | None) -> tuple[Array, Array, Array | None]:
+        rows = _edges.checked_rows(x, self.input_size, self.dtype)
+        pairs = _edges.edge_ends(edges)
+        _edges.check_ends(pairs, len(rows))
+        return rows, pairs, None if types is None else _edges.edge_numbers(types, len(pairs), self.n_edge_types)
+
+
+class _Rounds:
+    """The core's objects of all rounds, behind the interface of one: they share parameters and gradients.
+
+    Each round has objects of its own because each keeps what its backward needs.
+    """
+
+    def __init__(self, layer: GatedGraph) -> None:
+        suffix, H = ("F32" if layer.dtype == np.float32 else "F64"), layer.hidden_size
+        dense, recurrent = getattr(core, f"Dense{suffix}"), getattr(core, f"Recurrent{suffix}")
+        self.input = dense(layer.input_size, H)
+        self.messages = [dense(H, layer.n_edge_types * H) for _ in range(layer.rounds)]
+        self.updates = [recurrent("gru", H, H) for _ in range(layer.rounds)]
+        self._shared = {"input": [self.input], "message": self.messages, "update": self.updates}
+        self.n_parameters = sum(objects[0].n_parameters for objects in self._shared.values())
+
+    def part(self, one: Any) -> slice:
+        """Where the parameters of one of the objects lie."""
+        start = 0
+        for objects in self._shared.values():
+            if one in objects:
+                break
+            start += objects[0].n_parameters
+        return slice(start, start + one.n_parameters)
+
+    def parameter_table(self) -> list[tuple[str, tuple[int, ...], int]]:
+        return [
+            (f"{prefix}.{name}", shape, self.part(objects[0]).start + offset)
+            for prefix, objects in self._shared.items()
+            for name, shape, offset in objects[0].parameter_table()
+        ]
+
+    def bind(self, parameters: Array, gradients: Array) -> None:
+        for one in self._objects():
+            one.bind(parameters[self.part(one)], gradients[self.part(one)])
+
+    def parameters_changed(self) -> None:
+        for one in self._objects():
+            one.parameters_changed()
+
+    def _objects(self) -> list[Any]:
+        return [one for objects in self._shared.values() for one in objects]
+
+
+class _Messages:
+    """Sums over edges: into each node, and back to each node and type that sent.
+
+    Parameters
+    ----------
+    n_nodes, n_types : int
+    edges : ndarray [E, 2]
+    types : ndarray [E] or None
+    """
+
+    def __init__(self, n_nodes: int, n_types: int, edges: Array, types: Array | None) -> None:
+        self.n_nodes, self.n_types = n_nodes, n_types
+        sources, targets = _edges.ends(edges)
+        senders = sources * n_types + (0 if types is None else types)
+        self._into, self._back = _grouped(targets, senders, n_nodes), _grouped(senders, targets, n_nodes * n_types)
+
+    def gather(self, sent: Array) -> Array:
+        """Messages [N, H] of what each node sends by each type, [N, K·H]."""
+        return core.segment_sum(sent.reshape(self.n_nodes * self.n_types, -1), *self._into)
+
+    def scatter(self, dmessages: Array) -> Array:
+        """Gradient [N, K·H] of what is sent, given that of the messages [N, H]."""
+        return core.segment_sum(dmessages, *self._back).reshape(self.n_nodes, -1)
+
+
+def _grouped(owners: Array, members: Array, n: int) -> tuple[Array, Array]:
+    """Members by owner, and where those of each of n owners begin."""
+    begin = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=n))]).astype(np.int64)
+    return begin, np.ascontiguousarray(members[np.argsort(owners, kind="stable")])
