@@ -71,7 +71,7 @@ class CellStep {
         table_.vector_gradients(rows, q, 1, sums);
         for (int j = 0; j < vectors; ++j) std::copy_n(sums + j * V, V, d.slot(s, G + j) + q * V);
       }
-      if (!table_.traits.keeps_h) std::fill_n(rows.dh, ld_, S(0));
+      if (!table_.traits.keeps_h && plan.stage[0].h_count > 0) std::fill_n(rows.dh, ld_, S(0));
       for (int of = 0; of < states; ++of) std::copy_n(rows.dh + of * ld_, panels_ * V, d.state(s, of));
     }
   }

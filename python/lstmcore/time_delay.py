@@ -84,7 +84,7 @@ class TimeDelay(Recurrent):
     """
 
     # What a recurrent stack can have and this cannot.
-    bidirectional, proj_size, recompute, recurrent_dropout, zoneout = False, 0, False, 0.0, 0.0
+    bidirectional, proj_size, recompute, recurrent_dropout, zoneout, own_output = False, 0, False, 0.0, 0.0, False
     config_names = ("cell", "input_size", "hidden_size", "num_layers", "delays", "bias", "dropout")
 
     def __init__(
