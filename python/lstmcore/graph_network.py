@@ -90,10 +90,10 @@ class GraphNetwork(Network):
         if self.embedding is not None and dx is not None:
             self.embedding.backward(dx)
 
-    def infer(self, batch: Batch) -> Array:
-        """Compute the outputs of a batch as `forward` without training does, keeping nothing."""
+    def infer_states(self, batch: Batch) -> tuple[Array, list[Array]]:
+        """Compute the outputs of a batch as `forward` without training does, keeping nothing; there are no states."""
         x = batch.x if self.embedding is None else self.embedding(batch.x)
-        return self.dense(self._read(self.layer.infer_rows(x, *_edges_of(batch)), batch, keep=False))
+        return self.dense(self._read(self.layer.infer_rows(x, *_edges_of(batch)), batch, keep=False)), []
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of `Graphs`: [n, n_outputs], or of every node, graph after graph, with readout None."""
