@@ -31,7 +31,7 @@ help:
 	@echo "make lint         ruff, mypy, clang-format; make format applies what they can"
 	@echo "make docs         the documentation, examples run, into build/docs"
 	@echo "make sanitize     C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make wheel-check  build the sdist and from it the wheel, look inside, test it with the oldest scikit-learn and NumPy"
+	@echo "make wheel-check  build the sdist and the wheel, look inside, build one module from the sdist, test the wheel with the oldest scikit-learn and NumPy"
 	@echo "make clean        remove build/ and dist/; .venv stays"
 
 # ---- environment ----
@@ -159,17 +159,24 @@ docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
 # What estimators promise, tested with the oldest scikit-learn and NumPy that they run with; `make test` has the newest.
 CONTRACT := $(addprefix tests/test_,estimators.py contract.py tagger.py estimator_inputs.py scaler.py)
 
-wheel-check: $(VENV)/.build-tools
+# The wheel comes from the objects of `make build`; the sdist, in an environment of its own, builds one module.
+WHEEL_CHECK := build/wheel-check/venv/bin/python
+SDIST_ISA := $(if $(filter x86_64,$(shell uname -m)),x86_64_v2,aarch64)
+
+wheel-check: $(VENV)/.installed
 	rm -rf build/wheel-check && mkdir -p build/wheel-check
 	$(PIP) install build
-	$(BIN)/python -m build -o build/wheel-check >build/wheel-check/log 2>&1 || (cat build/wheel-check/log; exit 1)
+	$(BIN)/python -m build --sdist -o build/wheel-check . >build/wheel-check/log 2>&1 || (cat build/wheel-check/log; exit 1)
+	$(PIP) wheel --no-build-isolation --no-deps $(BUILD_OPTIONS) -w build/wheel-check .
 	$(BIN)/python tests/check_wheel.py build/wheel-check
 	$(PYTHON) -m venv build/wheel-check/venv
-	build/wheel-check/venv/bin/python -m pip -q install build/wheel-check/*.whl
+	$(WHEEL_CHECK) -m pip -q install "-Ccmake.define.LSTMCORE_ISAS=$(SDIST_ISA)" build/wheel-check/*.tar.gz
 	cd build/wheel-check && venv/bin/python -c "import lstmcore; lstmcore.show_versions()"
-	build/wheel-check/venv/bin/python -m pip -q install -U "pip>=25.1"
-	build/wheel-check/venv/bin/python -m pip -q install --group oldest
-	build/wheel-check/venv/bin/python -m pytest -q -p no:cacheprovider $(CONTRACT)
+	$(WHEEL_CHECK) -m pip -q install --force-reinstall build/wheel-check/*.whl
+	cd build/wheel-check && venv/bin/python -c "import lstmcore; lstmcore.show_versions()"
+	$(WHEEL_CHECK) -m pip -q install -U "pip>=25.1"
+	$(WHEEL_CHECK) -m pip -q install --group oldest
+	$(WHEEL_CHECK) -m pytest -q -p no:cacheprovider $(CONTRACT)
 
 clean:
 	rm -rf build dist docs/auto_examples docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed

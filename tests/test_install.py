@@ -65,6 +65,22 @@ def test_show_versions(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in shown
 
 
+@pytest.mark.parametrize(
+    ("setting", "code", "expected"),
+    [
+        ({}, "", "the best of those built that run here"),
+        ({"LSTMCORE_ISA": lstmcore._isa.isa()}, "", f"{lstmcore._isa.isa()}: named by LSTMCORE_ISA"),
+        ({"OMP_NUM_THREADS": "1"}, "", "1: OMP_NUM_THREADS=1"),
+        ({"OMP_NUM_THREADS": "1"}, "lstmcore.set_num_threads(2)", "2: set_num_threads"),
+    ],
+)
+def test_show_versions_says_why(setting: dict[str, str], code: str, expected: str, run_python) -> None:
+    done = run_python(f"import lstmcore; {code}\nlstmcore.show_versions()", **setting)
+    assert expected in done.stdout
+    if sys.platform == "linux":
+        assert "openblas" in done.stdout.lower() or "mkl" in done.stdout.lower()
+
+
 def test_headers_are_installed() -> None:
     include = Path(lstmcore.get_include())
     source = TESTS.parent / "include"

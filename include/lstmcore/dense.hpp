@@ -48,10 +48,9 @@ class Dense {
   void backward(const S* dy, S* dx) {
     const S* d = gates_of(dy);
     const Index row = 0;
-    using Sum = WeightGradient<S, 1, 0, 1>;
-    S* sums = sums_.reserve(Sum::size(panels(O), I));
-    Sum({d, rows_ * V, panels(O), rows_}, x_.data(), I, I, sums).run(true);
-    unpack_weight_gradient<S, 1>(sums, panels(O), I, O, gradients_, has_bias_ ? gradients_ + O * I : nullptr, &row);
+    add_weight_gradient(1, {d, rows_ * V, V, panels(O), rows_}, x_.data(), I, I, sums_, true);
+    unpack_weight_gradient(1, sums_.data(), panels(O), I, O, gradients_, has_bias_ ? gradients_ + O * I : nullptr,
+                           &row);
     if (dx) input_gradient(d, dx);
     rows_ = 0;
   }

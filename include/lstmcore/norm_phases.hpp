@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "lstmcore/layer_norm.hpp"
+#include "lstmcore/rows.hpp"
 #include "lstmcore/share.hpp"
 
 namespace lstmcore {
@@ -16,48 +16,49 @@ struct NormPhases {
   template <int N>
   using Number = std::integral_constant<int, N>;
 
-  // means [B][kNorms], scales [row of the step][kNorms]; norm_row(b); pointwise(phase, b, panel).
-  template <class NormRowOf, class Pointwise>
-  static void forward(const Share& share, Index begin, Index end, S* means, S* scales, const NormRowOf& norm_row,
-                      const Pointwise& pointwise) {
+  // means [B][kNorms], scales [row of the step][kNorms]
+  template <bool Keep>
+  static void forward(const Share& share, const StepRows<S>& rows, Index begin, Index end, S* means, S* scales) {
     in_chunks(share, begin, end, [&](Index first, Index last) {
       for_each<Cell::kPhases>([&](auto phase) {
         for_own_rows(share, first, last, [&](Index b) {
           for_norms<phase>([&](auto n) {
             constexpr Norm norm = Cell::kNorms[n];
-            measure<norm.count>(norm_row(b), norm.first, means[b * kNorms + n], scales[b * kNorms + n]);
+            measure<norm.count>(rows.norm_row(b), norm.first, means[b * kNorms + n], scales[b * kNorms + n]);
           });
         });
         share.meet();
-        for_own_panels(share, first, last, norm_row, [&](const NormRow<S>& row, Index b, Index panel) {
+        for_own_panels(share, first, last, rows, [&](const NormRow<S>& row, Index b, Index panel) {
           for_norms<phase>(
               [&](auto n) { normalise(row, Cell::kNorms[n], panel, means[b * kNorms + n], scales[b * kNorms + n]); });
-          pointwise(phase, b, panel);
+          Cell::template forward<phase, Keep>(rows.at(b, panel));
         });
         if (phase + 1 < Cell::kPhases) share.meet();
       });
     });
   }
 
-  // sums [B][kNorms]; dgains(b): where the gradients of the gains are summed for sequence b, laid out as vectors.
-  template <class NormRowOf, class Pointwise, class Dgains>
-  static void backward(const Share& share, Index begin, Index end, RowSums<S>* sums, const S* scales,
-                       const NormRowOf& norm_row, const Pointwise& pointwise, const Dgains& dgains) {
+  // sums [B][kNorms]; gains + b·gain_stride: where the gradients of the gains are summed for sequence b, laid out as
+  // vectors.
+  static void backward(const Share& share, const StepRows<S>& rows, Index begin, Index end, RowSums<S>* sums,
+                       const S* scales, S* gains, Index gain_stride) {
     in_chunks(share, begin, end, [&](Index first, Index last) {
       for_each<Cell::kPhases>([&](auto reversed) {
         constexpr int phase = Cell::kPhases - 1 - decltype(reversed)::value;
-        for_own_panels(share, first, last, norm_row,
-                       [&](const NormRow<S>&, Index b, Index panel) { pointwise(Number<phase>{}, b, panel); });
+        for_own_panels(share, first, last, rows, [&](const NormRow<S>&, Index b, Index panel) {
+          Cell::template backward<phase>(rows.at(b, panel));
+        });
         share.meet();
         for_own_rows(share, first, last, [&](Index b) {
           for_norms<phase>([&](auto n) {
-            sums[b * kNorms + n] = measure_backward<Cell::kNorms[n].count>(norm_row(b), Cell::kNorms[n]);
+            sums[b * kNorms + n] = measure_backward<Cell::kNorms[n].count>(rows.norm_row(b), Cell::kNorms[n]);
           });
         });
         share.meet();
-        for_own_panels(share, first, last, norm_row, [&](const NormRow<S>& row, Index b, Index panel) {
+        for_own_panels(share, first, last, rows, [&](const NormRow<S>& row, Index b, Index panel) {
           for_norms<phase>([&](auto n) {
-            normalise_backward(row, Cell::kNorms[n], panel, scales[b * kNorms + n], sums[b * kNorms + n], dgains(b));
+            normalise_backward(row, Cell::kNorms[n], panel, scales[b * kNorms + n], sums[b * kNorms + n],
+                               gains + b * gain_stride);
           });
         });
       });
@@ -89,11 +90,11 @@ struct NormPhases {
   static LSTMCORE_INLINE void for_own_rows(const Share& share, Index begin, Index end, F&& f) {
     for (Index b = begin + share.part; b < end; b += share.parts) f(b);
   }
-  template <class NormRowOf, class F>
-  static LSTMCORE_INLINE void for_own_panels(const Share& share, Index begin, Index end, const NormRowOf& norm_row,
+  template <class F>
+  static LSTMCORE_INLINE void for_own_panels(const Share& share, Index begin, Index end, const StepRows<S>& rows,
                                              F&& f) {
     for (Index b = begin; b < end; ++b) {
-      const NormRow<S> row = norm_row(b);
+      const NormRow<S> row = rows.norm_row(b);
       for (Index panel = share.first(row.panels); panel < share.last(row.panels); ++panel) f(row, b, panel);
     }
   }

@@ -51,13 +51,13 @@ struct MakeUnit {
     if (name != cell_name) return;
     if constexpr (!std::is_void_v<Projected>) {
       if (shape.proj_size > 0) {
-        unit = std::make_unique<Sequence<S, Projected>>(shape);
+        unit = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
         return;
       }
     } else if (shape.proj_size > 0) {
       throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
     }
-    unit = std::make_unique<Sequence<S, Cell>>(shape);
+    unit = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
   }
 };
 

@@ -9,17 +9,17 @@
 
 namespace lstmcore {
 
-// Gradients of sums: gate g of (panel, row) at data + panel·panel_stride + row·gates·V + g·V.
+// Gradients of sums: gate g of (panel, row) at data + panel·panel_stride + row·row_stride + g·V.
 template <class S>
 struct GateGradients {
   const S* data;
-  Index panel_stride;
+  Index panel_stride, row_stride;
   Index panels, rows;
 };
 
-// sums[panel][column][W][V] = Σ_rows d[panel][row][Begin + g] · a[row][column]; the last column is Σ_rows d, the
-// gradient of a bias, as if a had a column of ones.
-template <class S, int G, int Begin, int W>
+// sums[panel][column][W][V] = Σ_rows d[panel][row][g] · a[row][column]; the last column is Σ_rows d, the gradient of a
+// bias, as if a had a column of ones.
+template <class S, int W>
 class WeightGradient {
   static constexpr int V = Vec<S>::width, NP = panels_at_once(W), kColumns = max_rows(NP * W);
   static constexpr Index kChunk = 128;  // rows at a time: their gates stay in the L1 or L2 cache
@@ -106,8 +106,8 @@ class WeightGradient {
       }
     }
     const Operand<S> a{packed, 1, rows, 1, 0, MR};
-    const S* d = d_.data + panel * d_.panel_stride + (row * G + Begin) * V;
-    accumulate<S, MR, N, W, 0, W, true>(acc, a, packed, d, d_.panel_stride, G * V);
+    const S* d = d_.data + panel * d_.panel_stride + row * d_.row_stride;
+    accumulate<S, MR, N, W, 0, W, true>(acc, a, packed, d, d_.panel_stride, d_.row_stride);
     LSTMCORE_UNROLL
     for (int q = 0; q < N; ++q) {
       LSTMCORE_UNROLL
@@ -125,10 +125,25 @@ class WeightGradient {
   bool first_ = true;
 };
 
+// The same for W gates, 1 to kMostGates, from the first of which on d.data points.
+constexpr int kMostGates = 5;
+
+inline Index weight_gradient_size(int gates, Index panels, Index columns, int width) {
+  return panels * (columns + 1) * gates * width;
+}
+
+template <class S>
+void add_weight_gradient(int gates, const GateGradients<S>& d, const S* a, Index lda, Index columns, Buffer<S>& sums,
+                         bool first) {
+  S* to = sums.reserve(weight_gradient_size(gates, d.panels, columns, Vec<S>::width));
+  with_rows<kMostGates>(gates,
+                        [&](auto w) { WeightGradient<S, decltype(w)::value>(d, a, lda, columns, to).run(first); });
+}
+
 // weights[row(g) + unit][column] += sums and bias[row(g) + unit] += sums of the last column, for the W gates.
 // weights: [.., columns] row-major; bias: nullptr if there is none; block_row: first row of each gate's block.
-template <class S, int W>
-void unpack_weight_gradient(S* sums, Index panels, Index columns, Index units, S* weights, S* bias,
+template <class S>
+void unpack_weight_gradient(int W, S* sums, Index panels, Index columns, Index units, S* weights, S* bias,
                             const Index* block_row) {
   constexpr int V = Vec<S>::width;
   const Index stride = (columns + 1) * W * V;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lstmcore/buffer.hpp"
+#include "lstmcore/layer_norm.hpp"
 #include "lstmcore/panel.hpp"
 #include "lstmcore/parallel.hpp"
 
@@ -23,7 +24,29 @@ struct Parameter {
   Index offset;  // in scalars from the start of the flat vector
 };
 
-// A stage of a cell (cells/cell.hpp) as numbers.
+struct GateName {
+  const char* name;
+  int stage, gate;
+};
+
+// What a cell's header says in constants (cells/cell.hpp).
+struct CellTraits {
+  struct Layout {
+    int count, x_count, h_begin, h_count;
+  };
+  int stages, blocks, vectors;
+  int normalised;     // gates that layer normalisation sees
+  const Norm* norms;  // of a normalised cell
+  int norm_count;
+  bool has_c, keeps_h, projected;
+  Layout layout[2];
+  int (*x_block)(int stage, int gate);
+  int (*h_block)(int stage, int gate);
+  const char* (*vector_name)(int j);
+  std::vector<GateName> (*gate_names)();
+};
+
+// A stage of a cell and its sizes.
 struct StagePlan {
   int gates, x_count, h_begin, h_count;
   Index units;                 // width of what it computes
@@ -45,11 +68,10 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
-template <class Cell>
-UnitPlan make_plan(const UnitShape& shape) {
-  const Index I = shape.input_size, H = shape.hidden_size, P = Cell::kProjected ? shape.proj_size : H;
-  const Index rows = Cell::kBlocks * H;
-  UnitPlan plan{shape, P, Cell::kStages, {}, 0, 0, {}, 0, {}};
+inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
+  const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : H;
+  const Index rows = cell.blocks * H;
+  UnitPlan plan{shape, P, cell.stages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
     plan.parameters.push_back({name, sizes, offset});
@@ -57,29 +79,27 @@ UnitPlan make_plan(const UnitShape& shape) {
     return offset;
   };
   const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = add("weight_hh", {rows, P});
-  const bool bias = shape.bias && Cell::kNormalised == 0;  // else biases are among the vectors
+  const bool bias = shape.bias && cell.normalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
     plan.bias_hh = add("bias_hh", {rows});
   }
-  const Index weight_hr = Cell::kProjected ? add("weight_hr", {P, H}) : 0;
-  for (int j = 0, blocks = 1; j < Cell::kVectors; j += blocks, blocks = 1) {
-    const std::string name = Cell::vector_name(j);
-    while (j + blocks < Cell::kVectors && name == Cell::vector_name(j + blocks)) ++blocks;
+  const Index weight_hr = cell.projected ? add("weight_hr", {P, H}) : 0;
+  for (int j = 0, blocks = 1; j < cell.vectors; j += blocks, blocks = 1) {
+    const std::string name = cell.vector_name(j);
+    while (j + blocks < cell.vectors && name == cell.vector_name(j + blocks)) ++blocks;
     const bool present = shape.bias || name.rfind("bias", 0) != 0;
     const Index place = present ? add(name, {blocks * H}) : -1;
     for (int block = 0; block < blocks; ++block) plan.vector_places.push_back(present ? place + block * H : -1);
   }
-
-  const auto fill = [&](auto stage) {
-    constexpr int s = decltype(stage)::value;
-    using L = typename Cell::template Layout<s>;
-    constexpr bool projection = Cell::kProjected && s == 1;
+  for (int s = 0; s < cell.stages; ++s) {
+    const CellTraits::Layout& layout = cell.layout[s];
+    const bool projection = cell.projected && s == 1;
     StagePlan& out = plan.stage[s];
-    out = {L::count,
-           L::x_count,
-           L::h_begin,
-           L::h_count,
+    out = {layout.count,
+           layout.x_count,
+           layout.h_begin,
+           layout.h_count,
            projection ? P : H,
            s == 0 ? P : H,
            weight_ih,
@@ -87,11 +107,9 @@ UnitPlan make_plan(const UnitShape& shape) {
            {},
            {},
            bias && !projection};
-    for (int g = 0; g < L::x_count; ++g) out.x_row[g] = Cell::x_block(s, g) * H;
-    for (int g = 0; g < L::h_count; ++g) out.h_row[g] = projection ? 0 : Cell::h_block(s, g) * H;
-  };
-  fill(std::integral_constant<int, 0>{});
-  if constexpr (Cell::kStages == 2) fill(std::integral_constant<int, 1>{});
+    for (int g = 0; g < layout.x_count; ++g) out.x_row[g] = cell.x_block(s, g) * H;
+    for (int g = 0; g < layout.h_count; ++g) out.h_row[g] = projection ? 0 : cell.h_block(s, g) * H;
+  }
   return plan;
 }
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
+    from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
     from lstmcore.network import Network
@@ -60,6 +61,7 @@ __all__ = [
     "calendar_features",
     "callbacks",
     "cells",
+    "from_torch",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
@@ -70,6 +72,7 @@ __all__ = [
     "series_from_frame",
     "set_num_threads",
     "show_versions",
+    "to_torch",
 ]
 
 # Where each public name that is not imported at once lives. `import lstmcore` stays fast and needs no scikit-learn.
@@ -95,11 +98,13 @@ _HOME = {
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
     "calendar_features": "calendar",
+    "from_torch": "interop.torch",
     "load": "model_file",
     "sequences_from_channels": "frames",
     "sequences_from_frame": "frames",
     "series_from_frame": "frames",
     "show_versions": "_versions",
+    "to_torch": "interop.torch",
 }
 _MODULES = ("callbacks", "schedules")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from lstmcore._isa import core
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
+_asked: int | None = None  # by set_num_threads
 
 
 def set_num_threads(n: int | None) -> None:
@@ -45,11 +46,24 @@ def set_num_threads(n: int | None) -> None:
     if not 0 <= count < 2**31:
         raise ValueError(f"n must be at least 1, or 0 or None for the default, got {n!r}")
     core.set_num_threads(count)
+    global _asked
+    _asked = count or None
 
 
 def get_num_threads() -> int:
     """Return the number of threads that the kernels may use."""
     return int(core.get_num_threads())
+
+
+def why() -> str:
+    """Return what decides the number of threads."""
+    if _asked is not None:
+        return "set_num_threads"
+    if os.environ.get("OMP_NUM_THREADS"):
+        return f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"
+    cpus = cgroup_cpus(_read(Path("/proc/self/cgroup")))
+    limit = "" if cpus is None else f", at most {max(1, math.ceil(cpus))} by the cgroup's CPU quota"
+    return f"the CPUs that this process may use{limit}"
 
 
 def cgroup_cpus(proc_cgroup: str, root: Path = _CGROUP_ROOT) -> float | None:

@@ -22,33 +22,4 @@
 
 #include "lstmcore/activation.hpp"
 #include "lstmcore/panel.hpp"
-
-namespace lstmcore {
-
-// Pointers to the lanes of one row and panel. V scalars each, aligned; gates: G times V, in the order of the stage.
-template <class S>
-struct Row {
-  S* gates[2];
-  const S* h_prev;  // state before the step
-  const S* c_prev;
-  S* h;  // state after the step
-  S* c;
-  S* mid;            // what stage 0 hands to stage 1
-  const S* vectors;  // the cell's own per-unit parameters: vector j at vectors + j·vector_stride
-  Index vector_stride;
-  S* dh;
-  S* dc;
-  S* dmid;
-
-  template <int Stage>
-  LSTMCORE_INLINE Vec<S> gate(int g) const {
-    return Vec<S>::load(gates[Stage] + g * Vec<S>::width);
-  }
-  template <int Stage>
-  LSTMCORE_INLINE void set_gate(int g, Vec<S> value) const {
-    value.store(gates[Stage] + g * Vec<S>::width);
-  }
-  LSTMCORE_INLINE Vec<S> vector(int j) const { return Vec<S>::load(vectors + j * vector_stride); }
-};
-
-}  // namespace lstmcore
+#include "lstmcore/rows.hpp"
