@@ -14,136 +14,118 @@
 
 namespace lstmcore {
 
-// A cell, one step of one row at a time. States: h and then c if there is one, [padded hidden_size] each.
+// A cell of one stage, one step of one row at a time. States: h and then c, [padded hidden_size] each; there is room
+// for c in either case.
 template <class S>
 class CellStep {
+  static constexpr int V = Vec<S>::width;
+
  public:
-  CellStep(UnitPlan plan, int states) : plan(std::move(plan)), states(states) {}
-  virtual ~CellStep() = default;
+  CellStep(const CellTable<S>& cell, const UnitShape& shape)
+      : plan(make_plan(cell.traits, shape)),
+        states(cell.traits.has_c ? 2 : 1),
+        ld(padded<S>(shape.hidden_size)),
+        cell_(cell),
+        weights_(plan),
+        panels_(ceil_div(shape.hidden_size, V)) {
+    for (Buffer<S>* gates : {&gates_, &gate_gradients_}) gates->reserve(panels_ * gate_stride());
+    dh_.reserve(ld);
+    dc_.reserve(ld);
+  }
 
   const UnitPlan plan;
   const int states;
+  const Index ld;
 
-  virtual void pack(const S* parameters) = 0;
+  void pack(const S* parameters) { weights_.pack_forward(parameters); }
+
   // The states after one more step; the gates are kept for `differentiate`. x: [input_size]
-  virtual void forward(const S* x, const S* before, S* after) = 0;
-  // The derivatives of that step; forward's `before` and `after` must still be there.
-  virtual void differentiate(const S* before, const S* after, LocalDerivatives<S>& d) = 0;
-};
-
-template <class S, class Cell>
-class CellStepOf final : public CellStep<S> {
-  static constexpr int V = Vec<S>::width;
-  using L = typename Cell::template Layout<0>;
-  static constexpr int G = L::count;
-  using CellStep<S>::plan;
-  using CellStep<S>::states;
-
- public:
-  explicit CellStepOf(const UnitShape& shape)
-      : CellStep<S>(make_plan<Cell>(shape), Cell::kHasC ? 2 : 1),
-        weights_(plan),
-        ld_(padded<S>(shape.hidden_size)),
-        panels_(ceil_div(shape.hidden_size, V)) {
-    gates_.reserve(panels_ * G * V);
-  }
-
-  void pack(const S* parameters) override { weights_.pack_forward(parameters); }
-
-  void forward(const S* x, const S* before, S* after) override {
+  void forward(const S* x, const S* before, S* after) {
     Product<S> p;
     p.x = {x, 0, plan.shape.input_size};
     p.h = {before, 0, plan.shape.hidden_size};
     p.weights = weights_.template panels<S>(0);
     p.panel_stride = weights_.template panel_stride<S>(0);
-    p.init = {weights_.bias(0), G * V, 0};
-    p.out = {gates_.data(), G * V, 0};
-    const auto finish = [&](Index panel, int np, Index, int) {
-      for (Index q = panel; q < panel + np; ++q) {
-        Row<S> row = row_at(q, before);
-        row.gates[0] = gates_.data() + q * G * V;
-        row.h = after + q * V;
-        row.c = Cell::kHasC ? after + ld_ + q * V : nullptr;
-        Cell::template forward<0, true>(row);
-      }
+    p.init = {weights_.bias(0), gate_stride(), 0};
+    p.out = {gates_.data(), gate_stride(), 0};
+    const StepRows<S> rows = rows_of(gates_, before, after);
+    const auto finish = [&](Index panel, int np, Index b, int mr) {
+      cell_.stage[0].forward[true](rows, false, panel, np, b, mr);
     };
-    product<L>(p, 0, 1, 0, panels_, finish);
+    cell_.stage[0].product(p, 0, 1, 0, panels_, finish);
   }
 
-  void differentiate(const S* before, const S* after, LocalDerivatives<S>& d) override {
-    alignas(64) S gates[G * V], dh[V], dc[V], c[V];
+  // The derivatives of that step; forward's `before` and `after` must still be there.
+  void differentiate(const S* before, S* after, LocalDerivatives<S>& d) {
+    const StepRows<S> rows = rows_of(gate_gradients_, before, after);
+    const int gates = plan.stage[0].gates, vectors = d.slots - gates;
     for (int s = 0; s < states; ++s) {
-      for (Index q = 0; q < panels_; ++q) {
-        std::copy_n(gates_.data() + q * G * V, G * V, gates);
-        std::fill_n(dh, V, s == 0 ? S(1) : S(0));
-        std::fill_n(dc, V, s == 1 ? S(1) : S(0));
-        if (Cell::kHasC) std::copy_n(after + ld_ + q * V, V, c);
-        Row<S> row = row_at(q, before);
-        row.gates[0] = gates;
-        row.c = c;
-        row.dh = dh;
-        row.dc = dc;
-        Cell::template backward<0>(row);
-        for (int g = 0; g < G; ++g) std::copy_n(gates + g * V, V, d.slot(s, g) + q * V);
-        if constexpr (Cell::kVectors > 0) {
-          Vec<S> sums[Cell::kVectors];
-          for (Vec<S>& sum : sums) sum = Vec<S>(S(0));
-          Cell::add_vector_gradients(row, sums);
-          for (int j = 0; j < Cell::kVectors; ++j) sums[j].store(d.slot(s, G + j) + q * V);
+      std::copy_n(gates_.data(), panels_ * gate_stride(), gate_gradients_.data());
+      std::fill_n(dh_.data(), ld, s == 0 ? S(1) : S(0));
+      std::fill_n(dc_.data(), ld, s == 1 ? S(1) : S(0));
+      cell_.stage[0].backward(rows, 0, panels_, 0, 1);
+      for (Index panel = 0; panel < panels_; ++panel) {
+        for (int g = 0; g < gates; ++g) {
+          std::copy_n(gate_gradients_.data() + panel * gate_stride() + g * V, V, d.slot(s, g) + panel * V);
         }
-        if (!Cell::kKeepsH) std::fill_n(dh, V, S(0));
-        std::copy_n(dh, V, d.state(s, 0) + q * V);
-        if (Cell::kHasC) std::copy_n(dc, V, d.state(s, 1) + q * V);
+        if (vectors == 0) continue;
+        alignas(64) S sums[kMostVectors * V] = {};
+        cell_.vector_gradients(rows, panel, 1, sums);
+        for (int j = 0; j < vectors; ++j) std::copy_n(sums + j * V, V, d.slot(s, gates + j) + panel * V);
       }
+      if (!cell_.traits.keeps_h) std::fill_n(dh_.data(), ld, S(0));
+      std::copy_n(dh_.data(), ld, d.state(s, 0));
+      if (states == 2) std::copy_n(dc_.data(), ld, d.state(s, 1));
     }
   }
 
  private:
-  Row<S> row_at(Index panel, const S* before) const {
-    Row<S> row{};
-    row.h_prev = before + panel * V;
-    row.c_prev = Cell::kHasC ? before + ld_ + panel * V : nullptr;
-    row.vectors = weights_.vectors() + panel * V;
-    row.vector_stride = weights_.vector_stride();
-    return row;
+  Index gate_stride() const { return plan.stage[0].gates * V; }
+
+  StepRows<S> rows_of(Buffer<S>& gates, const S* before, S* after) {
+    StepRows<S> rows{};
+    rows.gates[0] = rows.gates[1] = {gates.data(), gate_stride(), 0};
+    rows.h_prev = before;
+    rows.c_prev = before + ld;
+    rows.h = rows.h_end = after;
+    rows.c = rows.c_end = after + ld;
+    rows.dh = rows.mid = rows.dmid = dh_.data();  // a cell of one stage has no mid
+    rows.dc = dc_.data();
+    rows.ld_h = rows.ld_units = ld;
+    rows.vectors = weights_.vectors();
+    rows.vector_stride = weights_.vector_stride();
+    return rows;
   }
 
+  const CellTable<S>& cell_;
   PackedWeights<S> weights_;
-  Index ld_, panels_;
-  Buffer<S> gates_;  // [panel][G][V]
+  Index panels_;
+  Buffer<S> gates_, gate_gradients_;  // [panel][G][V]
+  Buffer<S> dh_, dc_;
 };
 
 namespace detail {
 
-template <class Cell>
-constexpr bool kHasRtrl = Cell::kStages == 1 && Cell::kNormalised == 0;
-
 template <class S>
-struct MakeCellStep {
+struct FindRtrlCell {
   std::string name;
-  UnitShape shape;
-  std::unique_ptr<CellStep<S>> step;
-  template <class Cell, class Projected>
-  void cell(const char* cell_name, const char*) {
-    if constexpr (kHasRtrl<Cell>) {
-      if (name == cell_name) step = std::make_unique<CellStepOf<S, Cell>>(shape);
-    }
-  }
-};
-
-struct ListRtrlCells {
+  const CellTable<S>* found = nullptr;
   std::vector<std::string> names;
   template <class Cell, class Projected>
-  void cell(const char* name, const char*) {
-    if constexpr (kHasRtrl<Cell>) names.push_back(name);
+  void cell(const char* cell_name, const char*) {
+    if (Cell::kStages != 1 || Cell::kNormalised != 0) return;
+    names.push_back(cell_name);
+    if (name == cell_name) found = &cell_table<S, Cell>();
   }
+  template <template <class> class Whole>
+  void unit(const char*, const char*) {}  // of a cell that is more than its pointwise part
 };
 
 }  // namespace detail
 
 // The cells of one stage that do not normalise over units: those whose units meet in products alone.
 inline std::vector<std::string> rtrl_cells() {
-  detail::ListRtrlCells visitor;
+  detail::FindRtrlCell<float> visitor;
   for_each_cell(visitor);
   return visitor.names;
 }
@@ -155,34 +137,35 @@ template <class S>
 class Rtrl {
  public:
   Rtrl(const std::string& cell, const UnitShape& shape, RtrlMethod method)
-      : step_(make_step(cell, shape)), local_(step_->plan, step_->states) {
-    const UnitPlan& plan = step_->plan;
+      : step_(table_of(cell, shape), shape), local_(step_.plan, step_.states) {
+    const UnitPlan& plan = step_.plan;
     if (method == RtrlMethod::Full) {
       influence_ = std::make_unique<FullInfluence<S>>(plan, states());
     } else {
       influence_ = std::make_unique<DiagonalInfluence<S>>(plan, states());
     }
-    before_.reserve(states() * ld());
-    after_.reserve(states() * ld());
+    before_.reserve(2 * ld());
+    after_.reserve(2 * ld());
     reset();
   }
+  Rtrl(const Rtrl&) = delete;
+  Rtrl& operator=(const Rtrl&) = delete;
 
-  Index input_size() const { return step_->plan.shape.input_size; }
-  Index hidden_size() const { return step_->plan.shape.hidden_size; }
-  Index parameter_count() const { return step_->plan.count; }
-  int states() const { return step_->states; }
+  Index input_size() const { return step_.plan.shape.input_size; }
+  Index hidden_size() const { return step_.plan.shape.hidden_size; }
+  Index parameter_count() const { return step_.plan.count; }
+  int states() const { return step_.states; }
   S* state(int s) { return after_.data() + s * ld(); }  // [hidden_size]: h, c
 
   // Call it when parameters have changed. They are read until the next call.
   void pack(const S* parameters) {
     parameters_ = parameters;
-    step_->pack(parameters);
+    step_.pack(parameters);
   }
 
   // Zero state, and nothing has influenced it.
   void reset() {
-    std::fill_n(after_.data(), states() * ld(), S(0));
-    std::fill_n(before_.data(), states() * ld(), S(0));
+    std::fill_n(after_.data(), 2 * ld(), S(0));
     forget();
   }
   // The state is taken as given: no parameter has influenced it.
@@ -192,8 +175,8 @@ class Rtrl {
   void step(const S* x) {
     const FlushDenormals guard;
     std::swap(before_, after_);
-    step_->forward(x, before_.data(), after_.data());
-    step_->differentiate(before_.data(), after_.data(), local_);
+    step_.forward(x, before_.data(), after_.data());
+    step_.differentiate(before_.data(), after_.data(), local_);
     S* factors = std::copy_n(x, input_size(), local_.factors.data());
     *std::copy_n(before_.data(), hidden_size(), factors) = S(1);
     influence_->advance(local_, parameters_);
@@ -203,11 +186,11 @@ class Rtrl {
   // y: [steps, hidden_size]
   void look_ahead(const S* x, Index steps, S* y) {
     const FlushDenormals guard;
-    S* now = ahead_.reserve(2 * states() * ld());
-    S* next = now + states() * ld();
-    std::copy_n(after_.data(), states() * ld(), now);
+    S* now = ahead_.reserve(4 * ld());
+    S* next = now + 2 * ld();
+    std::copy_n(after_.data(), 2 * ld(), now);
     for (Index t = 0; t < steps; ++t, std::swap(now, next)) {
-      step_->forward(x + t * input_size(), now, next);
+      step_.forward(x + t * input_size(), now, next);
       std::copy_n(next, hidden_size(), y + t * hidden_size());
     }
   }
@@ -218,24 +201,24 @@ class Rtrl {
   Influence<S>& influence() { return *influence_; }
 
  private:
-  Index ld() const { return padded<S>(hidden_size()); }
+  Index ld() const { return step_.ld; }
 
-  static std::unique_ptr<CellStep<S>> make_step(const std::string& cell, const UnitShape& shape) {
+  static const CellTable<S>& table_of(const std::string& cell, const UnitShape& shape) {
     cell_info(cell);  // raises for an unknown name
-    detail::MakeCellStep<S> visitor{cell, shape, nullptr};
+    detail::FindRtrlCell<S> visitor{cell, nullptr, {}};
     for_each_cell(visitor);
-    if (!visitor.step || shape.proj_size > 0) {
-      throw std::invalid_argument("cell '" + cell + "' has no RTRL: it takes one stage, units that meet in products " +
-                                  "alone, and no projection");
+    if (!visitor.found || shape.proj_size > 0) {
+      throw std::invalid_argument("cell '" + cell + "' has no RTRL: it takes one stage without projection, and units " +
+                                  "that meet in products alone");
     }
-    return std::move(visitor.step);
+    return *visitor.found;
   }
 
-  std::unique_ptr<CellStep<S>> step_;
+  CellStep<S> step_;
   LocalDerivatives<S> local_;
   std::unique_ptr<Influence<S>> influence_;
   const S* parameters_ = nullptr;
-  Buffer<S> before_, after_, ahead_;  // states: [state][padded]
+  Buffer<S> before_, after_, ahead_;  // states: h and c, [padded] each
 };
 
 }  // namespace lstmcore
