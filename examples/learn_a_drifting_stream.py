@@ -102,8 +102,8 @@ for start in range(0, len(y), 24):
     line.partial_fit(scaler.transform(lagged[today]), (y[today] - center) / unit)
 
 # %%
-# Mean absolute errors after the end of 2012, in bicycles an hour. The network that learns has about half the error of the
-# linear model that learns, and a third of its own, frozen: that one is hardly better than the hour of a week ago.
+# Mean absolute errors after the end of 2012, in bicycles an hour. The network that learns has about half the error of
+# the linear model that learns, and a third of its own, frozen: that one is no better than the hour of a week ago.
 
 predictions = {
     "the last hour again": count[now],
