@@ -92,6 +92,7 @@ void register_rtrl_of(py::module_& m, const std::string& suffix) {
             self.add_gradient(from, to);
           },
           strict("dh"), strict("gradients"))
+      .def_property_readonly("n_parameters", &Rtrl::parameter_count)
       .def("reset", &Rtrl::reset)
       .def("snapshot", &snapshot<S>, py::arg("influences") = true)
       .def("restore", &restore<S>, py::arg("snapshot"));

@@ -82,14 +82,12 @@ def test_snap1_keeps_what_stays_in_a_unit(cell: str, rng: np.random.Generator) -
     for name, whole in first[0].influence.items():
         own = whole.reshape(-1, 6, *whole.shape[1:]).sum(axis=-1)  # a parameter has moved one unit by now
         np.testing.assert_array_equal(own.reshape(whole.shape[:-1]), first[1].influence[name])
-    weights, diagonal = layer.parameters["weight_hh_l0"], np.ones(layer.n_parameters, bool)
-    if weights.ndim == 2:  # else units never hear each other
-        weights.flags.writeable = True
-        weights.reshape(-1, 6, 6)[...] *= np.eye(6)
-        layer.parameters_changed()
-        (start,) = [row[2] for row in layer.parameter_table() if row[0] == "weight_hh_l0"]
-        shut = np.tile(np.eye(6, dtype=bool).ravel(), weights.size // 36)  # the gradients of these ways are left out
-        diagonal[start : start + weights.size] = shut
+    diagonal = np.ones(layer.n_parameters, bool)  # but the gradients of the ways that are shut now
+    for name, shape, offset in layer.parameter_table():
+        if name == "weight_hh_l0" and len(shape) == 2:
+            diagonal[offset : offset + np.prod(shape)] = np.tile(np.eye(6, dtype=bool).ravel(), shape[0] // 6)
+    layer.flat_parameters[~diagonal] = 0
+    layer.parameters_changed()
     exact, approximate = (streamed(RTRL(layer, method), x, dy) for method in ("rtrl", "snap1"))
     scale = np.abs(exact).max()
     np.testing.assert_allclose(approximate[diagonal], exact[diagonal], rtol=0, atol=1e-13 * scale)

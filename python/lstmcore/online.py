@@ -87,6 +87,11 @@ class RTRL:
                 raise ValueError(f"layer must have {name}=0 for RTRL, got {getattr(layer, name)!r}")
         self.layer = layer
         self._build()
+        if layer.n_parameters != self._core.n_parameters:
+            raise ValueError(
+                f"layer must have the {self._core.n_parameters} parameters of cell {layer.cell!r} as it is by default "
+                f"for RTRL, got {layer!r}, which has {layer.n_parameters}"
+            )
 
     def _build(self) -> None:
         layer = self.layer

@@ -92,18 +92,15 @@ class OnlineEstimator(BaseEstimator):
             If the output is not finite any more: begin anew with a smaller learning_rate.
         """
         row = self._row(x)
-        learner = self._learner
-        if learner is None:
+        if self._learner is None:
             if y is None:
                 raise ValueError("y must be known in the first row, got None")
             self._check_options()
             self._prepare_one(y)
-            target = self._encode_one(y)
-            learner = self._start(row.shape[1])
-            self._remember_names(x)
-        else:
-            target = self._encode_one(y)
-        self._learn(learner, row, target)
+        target = self._encode_one(y)
+        if self._learner is None:
+            self._start(row.shape[1], list(x) if isinstance(x, Mapping) else None)
+        self._learn(row, target)
 
     def reset(self) -> None:
         """Begin a new sequence: the state becomes zero; what has been learnt stays."""
@@ -201,12 +198,6 @@ class OnlineEstimator(BaseEstimator):
             pass
         raise ValueError(f"x must have the features {names or 'of an array'} of the first row, got {list(x)}")
 
-    def _remember_names(self, x: Any) -> None:
-        if isinstance(x, Mapping):
-            self._names = list(x)
-            if all(isinstance(name, str) for name in x):
-                self.feature_names_in_ = np.array(self._names, dtype=object)
-
     def _rows(self, X: Any) -> Array:
         """Rows [n, n_features] of the stream to predict."""
         self._fitted()
@@ -224,17 +215,12 @@ class OnlineEstimator(BaseEstimator):
         rows = np.ascontiguousarray(validate_data(self, X, reset=first, dtype=np.float64))
         check_consistent_length(rows, y)
         targets = self._encode(y, first)
-        learner = self._learner
-        if learner is None:
-            learner = self._start(rows.shape[1])
-            names = getattr(self, "feature_names_in_", None)
-            self._names = None if names is None else list(names)
-        return self._learn(learner, rows, targets, want_predictions)
+        if first:
+            self._start(rows.shape[1], getattr(self, "feature_names_in_", None))
+        return self._learn(rows, targets, want_predictions)
 
-    def _learn(
-        self, learner: OnlineLearner, rows: Array, targets: Array, want_predictions: bool = False
-    ) -> Array | None:
-        done, predictions = learner.learn(rows, targets, self.learning_rate, self.clip_norm, want_predictions)
+    def _learn(self, rows: Array, targets: Array, want_predictions: bool = False) -> Array | None:
+        done, predictions = self._fitted().learn(rows, targets, self.learning_rate, self.clip_norm, want_predictions)
         if done < len(rows):
             raise TrainingDiverged(
                 f"the output is not finite after {done} of {len(rows)} rows: try a learning_rate below "
@@ -242,8 +228,8 @@ class OnlineEstimator(BaseEstimator):
             )
         return predictions
 
-    def _start(self, n_features: int) -> OnlineLearner:
-        """Make an untrained learner."""
+    def _start(self, n_features: int, names: Any) -> None:
+        """Make an untrained learner of features that have names, or None."""
         rng = self.random_state
         if not isinstance(rng, np.random.Generator):
             rng = np.random.default_rng(check_random_state(rng).randint(2**31 - 1, size=4))
@@ -262,8 +248,10 @@ class OnlineEstimator(BaseEstimator):
             learner.network, self.learning_rate, weight_decay=self.weight_decay, l1=self.l1, **options
         )
         self.n_features_in_ = n_features
+        self._names = None if names is None else list(names)
+        if self._names and all(isinstance(name, str) for name in self._names):
+            self.feature_names_in_ = np.array(self._names, dtype=object)
         self._learner = learner
-        return learner
 
     def _fitted(self) -> OnlineLearner:
         if self._learner is None:
