@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
+import pytest
 
 from lstmcore import TimeDelay
+
+torch = pytest.importorskip("torch")
 
 
 def test_a_causal_convolution() -> None:
