@@ -133,7 +133,7 @@ def test_the_lags_must_fit_into_the_window() -> None:
     with pytest.raises(ValueError, match=r"delays\[1\] must be at least 0, got -8"):
         RNNForecaster(**{**QUICK, "delays": (0, -8)}).fit(walk(100))
     with pytest.raises(
-        ValueError, match=r"zoneout must be 0\.0 for cell 'tdnn_tanh', which feeds nothing back, got 0.5"
+        ValueError, match=r"zoneout must be 0\.0 for cell 'tdnn_tanh', which has no such option, got 0.5"
     ):
         RNNForecaster(**QUICK, zoneout=0.5).fit(walk(100))
     RNNForecaster(**{**QUICK, "cell": "gru", "delays": 100}).fit(walk(100))  # delays are those of "tdnn" alone

@@ -215,7 +215,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def test_by_name() -> None:
     layer = from_cell("tdnn_relu", 2, 3, delays=(0, 5), num_layers=2, bidirectional=False, zoneout=0.0)
     assert (layer.nonlinearity, layer.delays, layer.num_layers) == ("relu", (0, 5), 2)
-    with pytest.raises(ValueError, match="bidirectional must be False for cell 'tdnn_tanh', which feeds nothing back"):
+    with pytest.raises(ValueError, match="bidirectional must be False for cell 'tdnn_tanh', which has no such option"):
         from_cell("tdnn_tanh", 2, 3, bidirectional=True)
     with pytest.raises(ValueError, match=r"option must be one of .*'delays'.*, got 'delay'"):
         from_cell("tdnn_tanh", 2, 3, delay=3)

@@ -266,5 +266,5 @@ def from_cell(cell: str, input_size: int, hidden_size: int, **options: Any) -> R
     for name in [name for name in options if name not in valid]:
         default = recurrent[check.choice(name, "option", [*valid, *list(recurrent)[3:]])].default
         if (value := options.pop(name)) != default:
-            raise ValueError(f"{name} must be {default!r} for cell {cell!r}, which feeds nothing back, got {value!r}")
+            raise ValueError(f"{name} must be {default!r} for cell {cell!r}, which has no such option, got {value!r}")
     return TimeDelay(input_size, hidden_size, **{**options, "nonlinearity": cell.removeprefix("tdnn_")})
