@@ -35,6 +35,7 @@ SECTIONS = {"games": "games", "net": "net web mail", "science": "science math", 
 FOLDS = 5  # of cross-validation
 SIZES = (30, 100, 300)  # training texts, before all of them
 STEPS = 400  # of the optimizer, 16 texts each
+LONGEST = 8  # characters of a word
 
 # %%
 # Descriptions first. Packages made of one source often say the same, so a source's packages are kept together below:
@@ -100,14 +101,13 @@ def read_rows(data: bytes) -> dict[int, int]:
 vectors = np.load(folder / "vectors")
 rows = read_rows((folder / "key2row").read_bytes())
 known = json.loads((folder / "strings.json").read_text(encoding="utf-8"))
-row_of = {word: rows[number] for word in known if "=" not in word and (number := murmur(word)) in rows}
+row_of = {word: rows[number] for word in known if len(word) <= LONGEST and (number := murmur(word)) in rows}
 print(f"{len(row_of):,} words")
 
 # %%
 # Japanese is written without spaces. A simple way to find words: the longest known one that begins here, then the
 # longest that begins behind it. What is no word is left out.
 
-LONGEST = 8
 LATIN = re.compile("[A-Za-z]+")
 
 
