@@ -74,22 +74,21 @@ $(VENV)/.examples-data: pyproject.toml | $(VENV)/.build-tools
 # Data that is in no wheel: files of Debian packages, taken out of them; Debian's packages described in Japanese; an sdist.
 # Without apt there is none of Debian's.
 DATA := build/data
-DEBIAN_DATA := $(addprefix $(DATA)/,dataset-fashion-mnist jargon-text)
-OTHER_DATA := $(DATA)/packages-ja.txt $(DATA)/vaderSentiment-0.5.zip
+APT := apt-get -qq -o Acquire::Languages=ja -o Dir::State::lists=$(CURDIR)/$(DATA)/lists
+FROM_PACKAGES := $(addprefix $(DATA)/,dataset-fashion-mnist jargon-text)
+FROM_DEBIAN := $(if $(shell command -v apt-get),$(FROM_PACKAGES) $(DATA)/packages-ja.txt)
 
-data: $(DEBIAN_DATA) $(OTHER_DATA)
+data: $(FROM_DEBIAN) $(DATA)/vaderSentiment-0.5.zip
 
-$(DEBIAN_DATA):
-	mkdir -p $(DATA)
-	! command -v apt-get >/dev/null || \
-		(cd $(DATA) && apt-get download -qq $(@F) && dpkg -x $(@F)_*.deb . && rm $(@F)_*.deb && touch $(@F))
+$(DATA)/lists:
+	mkdir -p $@/partial
+	$(APT) update
 
-$(DATA)/packages-ja.txt:
-	mkdir -p $(DATA)/lists/partial
-	! command -v apt-get >/dev/null || \
-		apt-get update -qq -o Acquire::Languages=ja -o Dir::State::lists=$(CURDIR)/$(DATA)/lists
-	! command -v apt-get >/dev/null || \
-		/usr/lib/apt/apt-helper cat-file $(DATA)/lists/*_Packages* $(DATA)/lists/*_Translation-ja* | \
+$(FROM_PACKAGES): | $(DATA)/lists
+	cd $(DATA) && $(APT) download $(@F) && dpkg -x $(@F)_*.deb . && rm $(@F)_*.deb && touch $(@F)
+
+$(DATA)/packages-ja.txt: | $(DATA)/lists
+	/usr/lib/apt/apt-helper cat-file $(DATA)/lists/*_Packages* $(DATA)/lists/*_Translation-ja* | \
 		grep -E '^(Package:|Source:|Section:|Description-ja:| )' >$@
 
 $(DATA)/vaderSentiment-0.5.zip: | $(BIN)/python
@@ -147,7 +146,7 @@ test-peers: $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.torch
 bench: $(VENV)/.installed $(VENV)/.bench-tools
 	$(BIN)/python bench/compare.py --json build/bench/compare.json
 
-accuracy: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.accuracy-data $(DATA)/dataset-fashion-mnist
+accuracy: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.accuracy-data $(filter %fashion-mnist,$(FROM_DEBIAN))
 	$(BIN)/python bench/accuracy.py --json build/bench/accuracy.json
 
 machine: $(VENV)/.installed

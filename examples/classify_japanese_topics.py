@@ -133,8 +133,9 @@ print(f"{np.mean([len(words) for words in tokens]):.0f} words a text;", " | ".jo
 # training text. The steps of training are as many for few texts as for many.
 #
 # With 30 texts the GRU has .664 right, with 100 it has .841: .15 and .09 more than a bag of words, which must have seen
-# a word to make use of it, and .03 or .04 more than the mean of the same vectors. With all texts the three are as good
-# as each other: .93, .93 and .92, give or take .008. Many texts teach a linear model the words that matter.
+# a word to make use of it. The mean of the same vectors has .622 and .813: most of the gain is the vectors'. In a trial
+# that left out Latin words of more than eight letters, the GRU gained nothing on that mean with 100 texts (.810). With
+# all texts the three are as good as each other: .93, .93 and .92, give or take .008.
 
 used = np.unique([row_of[word] for words in tokens for word in words])
 X = [np.searchsorted(used, [row_of[word] for word in words]) for words in tokens]  # numbers of tokens

@@ -20,7 +20,10 @@ spec.loader.exec_module(gallery)
 # What the constants at the top of a long example become here, so that it takes a second or two.
 SHRUNK = {
     "classify_japanese_topics": {"FOLDS": 2, "SIZES": (30,), "STEPS": 2},
+    "classify_moving_digits": {"N_TRAIN": 2500, "N_TEST": 200, "EPOCHS": 1},
+    "rate_sentiment": {"N_TEXTS": 300, "N_TEST": 100, "N_NETWORKS": 1, "EPOCHS": 1},
     "read_images_by_rows": {"N_TRAIN": 500, "EPOCHS": 1, "DIGIT_EPOCHS": 1, "LINEAR_STEPS": 5},
+    "tag_turkish_words": {"N_SENTENCES": 200, "EPOCHS": 1, "FOLDS": 2},
 }
 
 
