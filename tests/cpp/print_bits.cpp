@@ -1,6 +1,6 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
-// dropout, recurrent dropout and zoneout, float64) and pooling. The same lines on every instruction set with FMA is the
-// promise; `make test-arm` compares them with another architecture.
+// dropout, recurrent dropout and zoneout, float64), pooling and attention. The same lines on every instruction set with
+// FMA is the promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -63,6 +63,22 @@ std::uint64_t pooling_hash(const char* kind, lstmcore::Index width, const std::v
   return hash(features, 0xcbf29ce484222325u);
 }
 
+template <class S>
+std::uint64_t attention_hash(const char* score, lstmcore::Index width, const std::vector<std::int64_t>& sizes) {
+  lstmcore::Attention<S> attention(lstmcore::score_kind(score), width, 5);
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  auto v = numbers<S>(width, 1);
+  const auto q = numbers<S>(steps.N * width, 2), k = numbers<S>(steps.N * width, 3), m = numbers<S>(steps.N * 5, 4);
+  std::vector<lstmcore::Index> source(static_cast<std::size_t>(steps.B));
+  for (std::size_t b = 0; b < source.size(); ++b) source[b] = static_cast<lstmcore::Index>(source.size() - 1 - b);
+  const lstmcore::Gaze gaze(steps, steps, source);
+  std::vector<S> context(static_cast<std::size_t>(steps.N * 5)), weights(static_cast<std::size_t>(gaze.block.back()));
+  attention.bind(v.data(), nullptr);
+  attention.infer(gaze, {q.data(), k.data(), m.data()}, context.data(), weights.data());
+  return hash(context, hash(weights, 0xcbf29ce484222325u));
+}
+
 }  // namespace
 
 int main() {
@@ -85,6 +101,12 @@ int main() {
     for (const lstmcore::Index width : {3, 16, 37}) {
       std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", kind, width, pooling_hash<float>(kind, width, batch),
                   pooling_hash<double>(kind, width, batch));
+    }
+  }
+  for (const char* score : {"additive", "dot"}) {
+    for (const lstmcore::Index width : {3, 16, 37}) {
+      std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", score, width, attention_hash<float>(score, width, batch),
+                  attention_hash<double>(score, width, batch));
     }
   }
 }
