@@ -132,7 +132,8 @@ class Seq2SeqNetwork(Layer):
             For the trainer: there is no truncation.
         """
         self._kept = None
-        drop, memory = _Dropout(self.dropout if training else 0.0, seed), None
+        drop = _Dropout(self.dropout if training else 0.0, seed)
+        memory: Any = None
         if self.encoder is None:
             flat: Any = batch.static
         else:
