@@ -16,12 +16,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import lstmcore
 
-N_TRAIN = 12_000
+N_TRAIN = 20_000
 N_TEST = 1_000
 EPOCHS = 25
 HIDDEN_SIZE = 256
@@ -62,29 +63,30 @@ for words in y_train[:4]:
     print(" ".join(words))
 
 # %%
-# The baseline: a classifier for each place
-# -----------------------------------------
+# Beside it
+# ---------
 #
-# A logistic regression for each of the three places says which digit stands there, or none, and the sentence follows
-# from a rule. It is told what the decoder must find out: that there are places, and how sentences are made.
+# The baseline is the sentence of the training image whose pixels are nearest. Further up is what somebody can do who
+# knows the task: a logistic regression for each of the three places says which digit stands there, or none, and a rule
+# makes the sentence. The decoder is told of neither places nor rules.
+
+nearest = KNeighborsClassifier(n_neighbors=1).fit(X_train, np.arange(N_TRAIN)).predict(X_test)
+copied = [y_train[i] for i in nearest]
 
 NOTHING = 10
 places = np.full((N_TRAIN, LONGEST), NOTHING)
 for i, row in enumerate(rows_train):
     places[i, : len(row)] = row
-found = np.column_stack(
-    [
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(X_train, places[:, k]).predict(X_test)
-        for k in range(LONGEST)
-    ]
-)
+regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
+found = np.column_stack([regression.fit(X_train, places[:, k]).predict(X_test) for k in range(LONGEST)])
 by_rule = [sentence(row[row != NOTHING]) for row in found]
-baseline = np.mean([a == b for a, b in zip(by_rule, y_test, strict=True)])
-print(f"logistic regressions and a rule: {baseline:.3f} of the sentences are right")
 
 # %%
 # The decoder
 # -----------
+#
+# Measured once, 87 s on one thread of a busy machine: 0.917 of the sentences right, where the nearest image has 0.860
+# and regressions with a rule have 0.921; but the decoder's word error rate is lower, 0.069 against their 0.081.
 
 curve = []
 model = lstmcore.RNNSeq2Seq(
@@ -101,23 +103,26 @@ model = lstmcore.RNNSeq2Seq(
 )
 model.fit(X_train, y_train)
 print(f"{sum(model.history_['seconds']):.0f} s for {EPOCHS} epochs with {lstmcore.get_num_threads()} thread(s)")
-print(f"decoder: {model.score(X_test, y_test):.3f} of the sentences are right")
-errors = [model.error_rate(X_test, y_test), lstmcore.metrics.error_rate(y_test, by_rule)]
-print("word error rate: decoder {:.3f}, regressions and rule {:.3f}".format(*errors))
+written = model.predict(X_test)
+right = {}
+for name, sentences in {"nearest image": copied, "decoder": written, "regressions and rule": by_rule}.items():
+    right[name] = np.mean([a == b for a, b in zip(sentences, y_test, strict=True)])
+    print(f"{name}: {right[name]:.3f} right, word error rate {lstmcore.metrics.error_rate(y_test, sentences):.3f}")
 
 # %%
 # Images with what the decoder says, and how the share of right sentences rose.
 
 fig = plt.figure(figsize=(9, 4.5), layout="constrained")
 grid = fig.add_gridspec(4, 4)
-for i, words in enumerate(model.predict(X_test[:8])):
+for i, words in enumerate(written[:8]):
     ax = fig.add_subplot(grid[i // 2, i % 2])
     ax.imshow(X_test[i].reshape(8, -1), cmap="gray_r")
     ax.set_title(" ".join(words), fontsize=8, color="black" if words == y_test[i] else "C3")
     ax.set_axis_off()
 ax = fig.add_subplot(grid[:, 2:])
 ax.plot(np.arange(1, len(curve) + 1), curve, label="decoder")
-ax.axhline(baseline, color="C1", ls="--", label="logistic regressions and a rule")
+for color, name in (("C1", "nearest image"), ("C2", "regressions and rule")):
+    ax.axhline(right[name], color=color, ls="--", label=name)
 ax.set(xlabel="epoch", ylabel="sentences that are right", ylim=(0, 1))
 ax.legend()
 plt.show()

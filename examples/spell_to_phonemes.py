@@ -25,7 +25,7 @@ import lstmcore
 
 N_TRAIN = 20_000
 N_TEST = 2_000
-EPOCHS = 16
+EPOCHS = 20
 HIDDEN_SIZE = 128
 FOLLOWED = 5
 
@@ -92,7 +92,7 @@ curve = []
 model = lstmcore.RNNSeq2Seq(
     cell="gru",
     hidden_size=HIDDEN_SIZE,
-    dropout=0.3,
+    dropout=0.2,
     label_smoothing=0.1,
     batch_size=64,
     learning_rate=3e-3,
@@ -121,7 +121,7 @@ for word in ("lstm", "backpropagation", "schmidhuber"):  # not in the dictionary
 #
 # A row is a phoneme, a column a letter. The two letters of *th*, *ph* and *ch* share one phoneme, *x* is two.
 
-shown = [word for word in ("phlox", "thorough", "exchange") if word in dictionary]
+shown = [word for word in ("phoenix", "thorough", "exchange") if word in dictionary]
 outputs, weights = model.predict(shown, return_attention=True)
 fig, axes = plt.subplots(1, len(shown) + 1, figsize=(12, 3.6), layout="constrained")
 axes[0].plot(np.arange(1, len(curve) + 1), curve, label="encoder–decoder")

@@ -81,6 +81,29 @@ def test_gradients_by_finite_differences(kind: str, attention: str | None, rng: 
         network.backward(np.zeros((len(batch.x), 5)))
 
 
+def test_gradients_with_dropout_everywhere(rng: np.random.Generator) -> None:
+    """A seed decides what is dropped, so that finite differences see the same masks."""
+    stack = {"hidden_size": 3, "num_layers": 2, "dropout": 0.2, "recurrent_dropout": 0.2}
+    encoder, decoder = {"cell": "gru", **stack}, {"cell": "lstm", **stack}
+    network = make_network("tokens", "additive", dropout=0.3, encoder=encoder, decoder=decoder)
+    batch, loss = make_pairs("tokens", 4, rng).batch(np.arange(4)), CrossEntropy()
+    targets = rng.integers(0, 5, len(batch.x))
+
+    def output(seed: int = 3) -> np.ndarray:
+        return network.forward(batch, training=True, seed=seed)
+
+    assert output().tobytes() == output().tobytes() != output(4).tobytes()
+    network.backward(loss(output(), targets)[1])
+    for i in rng.permutation(network.n_parameters)[:100]:
+        sides, middle = [], network.flat_parameters[i]
+        for side in (1e-6, -1e-6):
+            network.flat_parameters[i] = middle + side
+            network.parameters_changed()
+            sides.append(loss(output(), targets)[0])
+        network.flat_parameters[i] = middle
+        assert network.flat_gradients[i] == pytest.approx((sides[0] - sides[1]) / 2e-6, abs=1e-8)
+
+
 @pytest.mark.parametrize("attention", ["additive", "dot"])
 def test_reading_step_by_step_has_the_bits_of_one_pass(attention: str, rng: np.random.Generator) -> None:
     network = make_network("tokens", attention)
@@ -278,6 +301,15 @@ def test_bad_data(X: Any, y: Any, error: type[Exception], message: str) -> None:
 def test_bad_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         RNNSeq2Seq(**{**SMALL, **options}).fit(["a", "b"], ["a", "b"])
+
+
+def test_scikit_learn_tunes_it(rng: np.random.Generator) -> None:
+    from sklearn.model_selection import GridSearchCV
+
+    X = words(40, rng)
+    search = GridSearchCV(RNNSeq2Seq(**SMALL), {"attention": ["dot", None]}, cv=2).fit(X, X)
+    assert set(search.best_params_) == {"attention"}
+    assert isinstance(search.predict(X)[0], str)
 
 
 def test_not_fitted_and_no_sessions() -> None:

@@ -135,9 +135,9 @@ def source_kind(X: Any) -> type[AnySource]:
         return FeatureSource if X.ndim == 2 else VectorSource
     if hasattr(X, "iloc") and np.ndim(X) == 2:
         return FeatureSource
-    if not isinstance(X, (list, tuple, np.ndarray)) or len(X) == 0:
+    if isinstance(X, (str, dict, set)) or not hasattr(X, "__len__") or len(X) == 0:
         raise TypeError(f"X must be an array or a list of at least one sequence, got {check.described(X)}")
-    first = X[0]
+    first = next(iter(X))
     if isinstance(first, str):
         return TokenSource
     kind = np.asarray(first).dtype.kind if np.ndim(first) == 1 else ""

@@ -18,7 +18,6 @@ from lstmcore.network import _PREDICT_ROWS, Dense, _Layers
 from lstmcore.pairs import Pairs
 from lstmcore.sequences import Batch
 
-_HEAD, _DECODER = 1 << 62, 1 << 63  # set the masks of head and decoder apart from those of the encoder
 _LAYERS = ("embedding", "encoder", "initial", "output_embedding", "decoder", "attention", "dense")
 
 
@@ -44,7 +43,7 @@ class Seq2SeqConfig:
     attention_size : int or None
         See `Attention`.
     dropout : float
-        Share of what the last layer sees that is dropped in training.
+        Share of what comes out of embeddings, encoder and attention that is dropped in training.
     dtype : {"float32", "float64"}
     """
 
@@ -133,40 +132,38 @@ class Seq2SeqNetwork(Layer):
             For the trainer: there is no truncation.
         """
         self._kept = None
+        drop = _Dropout(self.dropout if training else 0.0, seed)
         memory: Any = None
         if self.encoder is None:
             flat: Any = batch.static
         else:
             asked, position = _source(batch)
-            x = asked.x if self.embedding is None else self.embedding.forward(asked.x)
-            memory, finals = self.encoder._core.forward(x, asked.batch_sizes, None, seed, training)
+            x = asked.x
+            if self.embedding is not None:
+                x = drop(self.embedding.forward(x), "embedding")
+            memory, finals = self.encoder._core.forward(x, asked.batch_sizes, None, drop.seeds["encoder"], training)
             flat = self.encoder._states.join(finals)[position]
         states = self.decoder._states.split(self.initial.forward(flat))
-        x = self.output_embedding.forward(batch.x)
-        h, _ = self.decoder._core.forward(x, batch.batch_sizes, states, seed | _DECODER, training)
+        x = drop(self.output_embedding.forward(batch.x), "output_embedding")
+        h, _ = self.decoder._core.forward(x, batch.batch_sizes, states, drop.seeds["decoder"], training)
         if self.attention is not None:
-            h = self.attention.forward(h, batch.batch_sizes, memory, asked.batch_sizes, position)
-        key = seed | _HEAD if training and self.dropout else None
-        if key is not None:
-            h = h.copy()
-            core.apply_dropout(h, self.dropout, key)
-        logits = self.dense.forward(h)
-        self._kept = batch, key
+            drop(memory, "memory")
+            h = self.attention.forward(h, batch.batch_sizes, memory, asked.batch_sizes, position).copy()
+        logits = self.dense.forward(drop(h, "attention"))
+        self._kept = batch, drop
         return logits
 
     def backward(self, dlogits: Array) -> None:
         """Add the gradients of all parameters, given that of the last `forward`'s logits."""
         if self._kept is None:
             raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
-        (batch, key), self._kept = self._kept, None
-        dh: Any = self.dense.backward(dlogits)
-        dmemory = None
-        if key is not None:
-            core.apply_dropout(dh, self.dropout, key)
+        (batch, drop), self._kept = self._kept, None
+        dh, dmemory = drop(self.dense.backward(dlogits), "attention"), None
         if self.attention is not None:
             dh, dmemory = self.attention.backward(dh)
+            drop(dmemory, "memory")
         dx, dstates = self.decoder._core.backward(dh, None, True)
-        self.output_embedding.backward(dx)
+        self.output_embedding.backward(drop(dx, "output_embedding"))
         dflat = self.initial.backward(self.decoder._states.join(dstates), need_dx=self.encoder is not None)
         if self.encoder is None or dflat is None:
             return
@@ -174,7 +171,7 @@ class Seq2SeqNetwork(Layer):
         dfinals[_source(batch).position] = dflat
         dx, _ = self.encoder._core.backward(dmemory, self.encoder._states.split(dfinals), self.embedding is not None)
         if self.embedding is not None:
-            self.embedding.backward(dx)
+            self.embedding.backward(drop(dx, "embedding"))
 
     # ---- using --------------------------------------------------------------------------------------------------
 
@@ -203,6 +200,23 @@ class Seq2SeqNetwork(Layer):
     def to_config(self) -> dict[str, Any]:
         """Return the configuration as a dict for JSON."""
         return asdict(self.config)
+
+
+class _Dropout:
+    """The masks of one pass: the same for a name in forward and in backward."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        self.share = share
+        names = ("encoder", "decoder", "embedding", "output_embedding", "memory", "attention")
+        self.seeds = dict(
+            zip(names, np.random.default_rng(seed).integers(1 << 63, size=len(names)).tolist(), strict=True)
+        )
+
+    def __call__(self, values: Any, name: str) -> Any:
+        """Drop some of `values`, in place; return them."""
+        if self.share:
+            core.apply_dropout(values, self.share, self.seeds[name])
+        return values
 
 
 def _source(batch: Batch) -> Any:

@@ -1,6 +1,7 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
-// dropout, recurrent dropout and zoneout, float64), of time-delay layers, pooling and gradients forward in time. The
-// same lines on every instruction set with FMA is the promise; `make test-arm` compares them with another architecture.
+// dropout, recurrent dropout and zoneout, float64), of time-delay layers, pooling, attention and gradients forward in
+// time. The same lines on every instruction set with FMA is the promise; `make test-arm` compares them with another
+// architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -89,6 +90,22 @@ std::uint64_t rtrl_hash(const std::string& cell, lstmcore::Index hidden, lstmcor
   return hash(gradient, 0xcbf29ce484222325u);
 }
 
+template <class S>
+std::uint64_t attention_hash(const char* score, lstmcore::Index width, const std::vector<std::int64_t>& sizes) {
+  lstmcore::Attention<S> attention(lstmcore::score_kind(score), width, 5);
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  auto v = numbers<S>(width, 1);
+  const auto q = numbers<S>(steps.N * width, 2), k = numbers<S>(steps.N * width, 3), m = numbers<S>(steps.N * 5, 4);
+  std::vector<lstmcore::Index> source(static_cast<std::size_t>(steps.B));
+  for (std::size_t b = 0; b < source.size(); ++b) source[b] = static_cast<lstmcore::Index>(source.size() - 1 - b);
+  const lstmcore::Gaze gaze(steps, steps, source);
+  std::vector<S> context(static_cast<std::size_t>(steps.N * 5)), weights(static_cast<std::size_t>(gaze.block.back()));
+  attention.bind(v.data(), nullptr);
+  attention.infer(gaze, {q.data(), k.data(), m.data()}, context.data(), weights.data());
+  return hash(context, hash(weights, 0xcbf29ce484222325u));
+}
+
 }  // namespace
 
 int main() {
@@ -125,6 +142,12 @@ int main() {
       std::printf("%s %td %016" PRIx64 " %016" PRIx64 " %016" PRIx64 "\n", cell.c_str(), hidden,
                   rtrl_hash<float>(cell, hidden, RtrlMethod::Full), rtrl_hash<double>(cell, hidden, RtrlMethod::Full),
                   rtrl_hash<float>(cell, hidden, RtrlMethod::Diagonal));
+    }
+  }
+  for (const char* score : {"additive", "dot"}) {
+    for (const lstmcore::Index width : {3, 16, 37}) {
+      std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", score, width, attention_hash<float>(score, width, batch),
+                  attention_hash<double>(score, width, batch));
     }
   }
 }

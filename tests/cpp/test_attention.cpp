@@ -1,6 +1,6 @@
 // Attention: plain sums in double, finite differences; tanh over arrays; edit distances.
 #include "check.hpp"
-#include "lstmcore/attention.hpp"
+#include "kernels.hpp"
 #include "lstmcore/edit_distance.hpp"
 #include "lstmcore/elementwise.hpp"
 
