@@ -25,13 +25,13 @@ CHARACTERS = None  # how many of the file to use; None: all of them
 TEMPERATURES = (0.3, 0.7, 1.0)
 
 # %%
-# 1.7 million characters; the last tenth is the test.
+# 1.6 million characters; the last tenth is the test.
 
 FILE = Path("usr/share/doc/jargon-text/jargon.txt.gz")
 path = next((root / FILE for root in (Path("/"), Path("build/data")) if (root / FILE).is_file()), None)
 if path is None:
     raise FileNotFoundError("jargon.txt.gz is missing: apt-get install jargon-text, or make data in the repository")
-text = gzip.decompress(path.read_bytes()).decode("latin-1")[:CHARACTERS]
+text = gzip.decompress(path.read_bytes()).decode()[:CHARACTERS]
 n_train = len(text) * 9 // 10
 train, test = text[:n_train], text[n_train:]
 print(f"{len(train):,} characters to learn from, {len(test):,} to test, {len(set(train))} different ones")
@@ -39,8 +39,7 @@ print(f"{len(train):,} characters to learn from, {len(test):,} to test, {len(set
 # %%
 # What to beat. A compressor's bits are those that the test part costs it after the training part. The 6-gram model
 # counts which character followed the last five, and asks the last four, three … where it has counted little: the number
-# of different followers says how far to trust the longer context (Witten & Bell 1991). Its order is the best for it:
-# 4-grams take 2.562 bits, 5-grams 2.351.
+# of different followers says how far to trust the longer context (Witten & Bell 1991).
 
 compressed = 8 * (len(bz2.compress(text.encode())) - len(bz2.compress(train.encode()))) / len(test)
 
