@@ -166,11 +166,11 @@ def exchange_rates(currencies: tuple[str, ...]) -> Rates:
 
 
 def jargon_file() -> str:
-    """Read the Jargon File, a dictionary of hackers' slang: 1.7 million characters of English."""
+    """Read the Jargon File, a dictionary of hackers' slang: 1.6 million characters of English."""
     path = next((path for path in JARGON if path.is_file()), None)
     if path is None:
         raise Missing("the Jargon File comes with the Debian package jargon-text: apt-get install jargon-text")
-    return gzip.decompress(path.read_bytes()).decode("latin-1")
+    return gzip.decompress(path.read_bytes()).decode()
 
 
 def turkish_sentences() -> list[Sentence]:

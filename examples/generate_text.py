@@ -20,26 +20,26 @@ import numpy as np
 
 import lstmcore
 
-HIDDEN, EPOCHS, STEPS = 256, 7, 50
+HIDDEN, EPOCHS, STEPS = 256, 4, 50
 CHARACTERS = None  # how many of the file to use; None: all of them
 TEMPERATURES = (0.3, 0.7, 1.0)
 
 # %%
-# 1.7 million characters; the last tenth is the test.
+# 1.6 million characters; the last tenth is the test.
 
 FILE = Path("usr/share/doc/jargon-text/jargon.txt.gz")
 path = next((root / FILE for root in (Path("/"), Path("build/data")) if (root / FILE).is_file()), None)
 if path is None:
     raise FileNotFoundError("jargon.txt.gz is missing: apt-get install jargon-text, or make data in the repository")
-text = gzip.decompress(path.read_bytes()).decode("latin-1")[:CHARACTERS]
+text = gzip.decompress(path.read_bytes()).decode()[:CHARACTERS]
 n_train = len(text) * 9 // 10
 train, test = text[:n_train], text[n_train:]
 print(f"{len(train):,} characters to learn from, {len(test):,} to test, {len(set(train))} different ones")
 
 # %%
-# What to beat. A compressor's bits are those that the test part costs it after the training part. The 4-gram model
-# counts which character followed the last three, and asks the last two, one and none where it has counted little: the
-# number of different followers says how far to trust the longer context (Witten & Bell 1991).
+# What to beat. A compressor's bits are those that the test part costs it after the training part. The 6-gram model
+# counts which character followed the last five, and asks the last four, three … where it has counted little: the number
+# of different followers says how far to trust the longer context (Witten & Bell 1991).
 
 compressed = 8 * (len(bz2.compress(text.encode())) - len(bz2.compress(train.encode()))) / len(test)
 
@@ -60,13 +60,13 @@ def n_gram_bits(train: str, test: str, n: int) -> float:
     return -np.mean(np.log2(p))
 
 
-counted = n_gram_bits(train, test, 4)
-print(f"bits per character: bz2 {compressed:.3f}, 4-grams {counted:.3f}")
+counted = n_gram_bits(train, test, 6)
+print(f"bits per character: bz2 {compressed:.3f}, 6-grams {counted:.3f}")
 
 # %%
 # The network reads 32 pieces of the text side by side. After every 50 characters the optimizer takes a step; what the
 # network remembers is carried on, the gradient is not. A callback measures a part of the test after each epoch, for the
-# figure below alone.
+# figure below alone. On one thread this took 154 s: 2.286 bits, where 6-grams need 2.387 and bz2 2.371.
 
 measured = []
 model = lstmcore.RNNLanguageModel(
@@ -105,7 +105,7 @@ fig, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5.5), layout="constrained")
 epochs = np.arange(1, len(measured) + 1)
 top.plot(epochs, np.array(model.loss_curve_) / math.log(2), ".-", label="LSTM, while it learns")
 top.plot(epochs, measured, "o-", label="LSTM, test")
-for name, value, style in (("4-grams", counted, "--"), ("bz2", compressed, ":")):
+for name, value, style in (("6-grams", counted, "--"), ("bz2", compressed, ":")):
     top.axhline(value, color="k", ls=style, label=f"{name}, {value:.2f}")
 top.set(xlabel="epoch", ylabel="bits per character")
 top.legend()
@@ -113,4 +113,4 @@ bottom.bar(np.arange(60), surprise)
 bottom.set_xticks(np.arange(60), [c if c.isprintable() else "⏎" for c in line[-60:]], family="monospace")
 bottom.set_ylabel("bits")
 plt.show()
-print(f"bits per character: LSTM {bits:.3f}, 4-grams {counted:.3f}, bz2 {compressed:.3f}")
+print(f"bits per character: LSTM {bits:.3f}, 6-grams {counted:.3f}, bz2 {compressed:.3f}")
