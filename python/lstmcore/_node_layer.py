@@ -15,8 +15,8 @@ from lstmcore._validation import Array
 class NodeLayer(Layer):
     """Base of `TreeLSTM` and `GatedGraph`: states [N, H] of nodes, of their features [N, I] and edges [E, 2].
 
-    Subclasses give `_infer_rows`, `_forward_rows` and `_backward_rows`, which take what has been checked, and `_CONFIG`:
-    the names of the constructor's arguments that a file holds.
+    Subclasses give `_infer_rows`, `_forward_rows` and `_backward_rows`, which take what has been checked, and
+    `_CONFIG`: the names of the constructor's arguments that a file holds.
     """
 
     bidirectional = False
