@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore import _edges, _init, _options
+from lstmcore import _edges, _init
 from lstmcore import _validation as check
 from lstmcore._isa import core
-from lstmcore._parameters import Layer
+from lstmcore._node_layer import NodeLayer
 from lstmcore._validation import Array
 
 
-class GatedGraph(Layer):
+class GatedGraph(NodeLayer):
     """Gated graph neural network (Li et al. 2016).
 
     h = V x + d, then in each round m_v = sum over edges e from u to v of (A_t h_u + b_t), t the type of e, and
@@ -69,8 +69,7 @@ class GatedGraph(Layer):
     ((3, 8), True)
     """
 
-    bidirectional = False
-    draws_masks = False
+    _CONFIG = ("input_size", "hidden_size", "rounds", "n_edge_types")
 
     def __init__(
         self,
@@ -103,15 +102,6 @@ class GatedGraph(Layer):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_senders"}
 
-    @property
-    def output_size(self) -> int:
-        """Width of h."""
-        return self.hidden_size
-
-    def config(self) -> dict[str, Any]:
-        """Arguments, ready for JSON, that make such a layer."""
-        return {name: getattr(self, name) for name in ("input_size", "hidden_size", "rounds", "n_edge_types")}
-
     def __call__(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
         """Compute the states h of all nodes after the last round; nothing is kept for `backward`.
 
@@ -133,40 +123,13 @@ class GatedGraph(Layer):
         ValueError, TypeError
             If an argument is not as described; the message names it and quotes the value.
         """
-        return self.infer_rows(*self._checked(x, edges, edge_types))
+        return self._infer_rows(*self._checked(x, edges, edge_types))
 
     def forward(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
         """Compute the same as calling the layer, keeping what `backward` needs."""
-        return self.forward_rows(*self._checked(x, edges, edge_types))
+        return self._forward_rows(*self._checked(x, edges, edge_types))
 
-    def backward(self, dh: ArrayLike, *, need_dx: bool = True) -> Array | None:
-        """Propagate gradients back through the last `forward`, once; parameter gradients add into `gradients`.
-
-        Parameters
-        ----------
-        dh : array-like [N, H]
-            Gradient of the loss with respect to the states of all nodes.
-        need_dx : bool, default=True
-            Whether the gradient of x is wanted.
-
-        Returns
-        -------
-        dx : ndarray [N, I] or None
-
-        Raises
-        ------
-        RuntimeError
-            If there was no `forward`, or its `backward` has been run.
-        ValueError, TypeError
-            If dh has the wrong shape or type or is not finite.
-        """
-        rows = _edges.checked_rows(dh, self.hidden_size, self.dtype, "dh")
-        if self._senders is not None and len(rows) != self._senders.n_nodes:
-            raise ValueError(f"dh must have {self._senders.n_nodes} rows, those of x, got {len(rows)}")
-        return self.backward_rows(rows, check.flag(need_dx, "need_dx"))
-
-    def infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
-        """Compute h for checked arguments: x [N, I] of the layer's dtype, edges [E, 2] and types [E] of int64."""
+    def _infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
         senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
         h = self._core.input.infer(x)
         for _ in range(self.rounds):
@@ -174,8 +137,7 @@ class GatedGraph(Layer):
             h, _ = self._core.updates[0].infer(m, sizes, [h[None]])
         return h
 
-    def forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
-        """Compute the same, keeping what `backward_rows` needs."""
+    def _forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
         senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
         self._senders = None
         h = self._core.input.forward(x)
@@ -185,19 +147,16 @@ class GatedGraph(Layer):
         self._senders = senders
         return h
 
-    def backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
-        """Add into the gradients, given that of h; return the gradient of x."""
+    def _backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
         senders, self._senders = self._senders, None
         if senders is None:
             raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
+        if len(dh) != senders.n_nodes:
+            raise ValueError(f"dh must have {senders.n_nodes} rows, those of x, got {len(dh)}")
         for message, update in zip(self._core.messages[::-1], self._core.updates[::-1], strict=True):
             dm, (dbefore,) = update.backward(dh)
             dh = dbefore[0] + message.backward(senders.scatter(dm))
         return self._core.input.backward(dh, need_dx)
-
-    def __repr__(self) -> str:
-        """Return the constructor call, options at their defaults left out."""
-        return _options.constructor_call(self)
 
     def _checked(self, x: ArrayLike, edges: ArrayLike, types: ArrayLike | None) -> tuple[Array, Array, Array | None]:
         rows = _edges.checked_rows(x, self.input_size, self.dtype)

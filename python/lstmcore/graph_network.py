@@ -69,7 +69,7 @@ class GraphNetwork(Network):
         """Compute the outputs of a batch, keeping what `backward` needs; `tbptt_steps` must be None."""
         self._kept = None
         x = batch.x if self.embedding is None else self.embedding.forward(batch.x)
-        y = self.layer.forward_rows(x, *_edges_of(batch))
+        y = self.layer._forward_rows(x, *_edges_of(batch))
         features = self._read(y, batch, keep=True)
         self._dropped = seed if training and self.dropout else None
         self._drop(features)
@@ -86,14 +86,14 @@ class GraphNetwork(Network):
         assert dfeatures is not None
         self._drop(dfeatures)
         dy = self._read_back(dfeatures, batch)
-        dx = self.layer.backward_rows(dy, self.embedding is not None and self.embedding.trainable)
+        dx = self.layer._backward_rows(dy, self.embedding is not None and self.embedding.trainable)
         if self.embedding is not None and dx is not None:
             self.embedding.backward(dx)
 
     def infer_states(self, batch: Batch) -> tuple[Array, list[Array]]:
         """Compute the outputs of a batch as `forward` without training does, keeping nothing; there are no states."""
         x = batch.x if self.embedding is None else self.embedding(batch.x)
-        return self.dense(self._read(self.layer.infer_rows(x, *_edges_of(batch)), batch, keep=False)), []
+        return self.dense(self._read(self.layer._infer_rows(x, *_edges_of(batch)), batch, keep=False)), []
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of `Graphs`: [n, n_outputs], or of every node, graph after graph, with readout None."""

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lstmcore import _edges, _init, _options
+from lstmcore import _edges, _init
 from lstmcore import _validation as check
 from lstmcore._isa import core
-from lstmcore._parameters import Layer
+from lstmcore._node_layer import NodeLayer
 from lstmcore._validation import Array
 
 KINDS = ("child_sum", "n_ary")
 
 
-class TreeLSTM(Layer):
+class TreeLSTM(NodeLayer):
     """LSTM over trees, and for kind="child_sum" over any directed graph without cycles (Tai, Socher & Manning 2015).
 
     The state of a node comes of its features x and of the states h_k, c_k of its children:
@@ -79,8 +79,7 @@ class TreeLSTM(Layer):
     (False, True)
     """
 
-    bidirectional = False
-    draws_masks = False
+    _CONFIG = ("input_size", "hidden_size", "kind", "arity", "bias")
 
     def __init__(
         self,
@@ -117,15 +116,6 @@ class TreeLSTM(Layer):
         self._core = make(self.input_size, self.hidden_size, arity, self.bias)
         self._own_parameters()
 
-    @property
-    def output_size(self) -> int:
-        """Width of h."""
-        return self.hidden_size
-
-    def config(self) -> dict[str, Any]:
-        """Arguments, ready for JSON, that make such a layer."""
-        return {name: getattr(self, name) for name in ("input_size", "hidden_size", "kind", "arity", "bias")}
-
     def __call__(self, x: ArrayLike, edges: ArrayLike, positions: ArrayLike | None = None) -> Array:
         """Compute the states h of all nodes; nothing is kept for `backward`.
 
@@ -148,52 +138,20 @@ class TreeLSTM(Layer):
             If an argument is not as described, edges have a cycle, or two children have the same position; the message
             names the node or the edge.
         """
-        return self.infer_rows(*self._checked(x, edges, positions))
+        return self._infer_rows(*self._checked(x, edges, positions))
 
     def forward(self, x: ArrayLike, edges: ArrayLike, positions: ArrayLike | None = None) -> Array:
         """Compute the same as calling the layer, keeping what `backward` needs."""
-        return self.forward_rows(*self._checked(x, edges, positions))
+        return self._forward_rows(*self._checked(x, edges, positions))
 
-    def backward(self, dh: ArrayLike, *, need_dx: bool = True) -> Array | None:
-        """Propagate gradients back through the last `forward`, once; parameter gradients add into `gradients`.
-
-        Parameters
-        ----------
-        dh : array-like [N, H]
-            Gradient of the loss with respect to the states of all nodes.
-        need_dx : bool, default=True
-            Whether the gradient of x is wanted.
-
-        Returns
-        -------
-        dx : ndarray [N, I] or None
-
-        Raises
-        ------
-        RuntimeError
-            If there was no `forward`, or its `backward` has been run.
-        ValueError, TypeError
-            If dh has the wrong shape or type or is not finite.
-        """
-        return self.backward_rows(
-            _edges.checked_rows(dh, self.hidden_size, self.dtype, "dh"), check.flag(need_dx, "need_dx")
-        )
-
-    def infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
-        """Compute h for checked arguments: x [N, I] of the layer's dtype, edges [E, 2] and types [E] of int64."""
+    def _infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
         return self._core.infer(x, *self._links(edges, types))
 
-    def forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
-        """Compute the same, keeping what `backward_rows` needs."""
+    def _forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
         return self._core.forward(x, *self._links(edges, types))
 
-    def backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
-        """Add into the gradients, given that of h; return the gradient of x."""
+    def _backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:
         return self._core.backward(dh, need_dx)
-
-    def __repr__(self) -> str:
-        """Return the constructor call, options at their defaults left out."""
-        return _options.constructor_call(self)
 
     def _links(self, edges: Array, types: Array | None) -> tuple[Array, Array, Array | None]:
         sources, targets = _edges.ends(edges)
