@@ -259,6 +259,8 @@ def rnn_clockwork(w, x, state):
         parts.append(np.where(clock.real % period == 0, np.tanh(sums), old))
     longest = np.lcm.reduce(w.get("periods", (1, 2, 4, 8))[:modules])
     return np.concatenate(parts, axis=1), (clock.real + 1) % longest
+
+
 def indrnn(w, x, state, phi=relu):
     (h,) = state
     return (phi(x @ w["weight_ih"].T + w["bias_ih"] + w["weight_hh"] * (w["mask"] * h)),)
