@@ -103,7 +103,7 @@ for start in range(0, len(y), 24):
 
 # %%
 # Mean absolute errors after the end of 2012, when an hour has 370 bicycles on average. The network that learns errs by
-# 36.5 bicycles, half as much as the linear model that learns (74.6) and a third of what it does frozen (109), which is
+# 36.6 bicycles, half as much as the linear model that learns (74.6) and a third of what it does frozen (109), which is
 # no better than the hour of a week ago.
 
 predictions = {

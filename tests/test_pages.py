@@ -38,7 +38,7 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)#:\s]+)[^)]*\)", prose):
+    for target in re.findall(r"\]\((?!https?:)([^)#:\s]+)[^)]*\)", prose):
         assert "auto_examples/" in target or (page.parent / target).exists(), target
 
 
