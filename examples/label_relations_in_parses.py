@@ -113,7 +113,7 @@ for name, share in accuracy.items():
 # %%
 # What is below a word is not enough: its relation to the head depends on the head. The Tree-LSTM names about 66 % of
 # the relations right, less than the table, which knows the head's tag, and the LSTM, which sees all words but not the
-# tree; both are at 75 to 76 %. Along the tree in both directions it is 81 %.
+# tree; both are at 75 to 76 %. Along the tree in both directions it is 81 %, and with the order of the words 83 %.
 
 fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
 names = sorted(accuracy, key=accuracy.get)

@@ -102,7 +102,7 @@ print(f"bag of atoms:   RMSE {rmse(linear_prediction):.3f}")
 print(f"the mean:       RMSE {rmse(np.full(len(y_test), y_train.mean())):.3f}")
 
 # %%
-# An error of about 0.73, where the bag has 0.99 and the mean 2.02: what an atom does to the solubility depends on what
+# An error of about 0.75, where the bag has 0.99 and the mean 2.02: what an atom does to the solubility depends on what
 # it is bound to, and that is what the messages carry.
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained", sharex=True, sharey=True)
