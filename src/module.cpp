@@ -31,6 +31,8 @@ py::list list_cells() {
     entry["states"] = states;
     entry["description"] = cell.description;
     entry["projection"] = cell.projection;
+    entry["own_output"] = cell.state_parts > 1;
+    entry["state_parts"] = cell.state_parts;
     entry["peepholes"] = cell.peepholes;
     entry["default_peepholes"] = cell.default_peepholes;
     list.append(entry);

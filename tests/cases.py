@@ -60,8 +60,9 @@ class Case:
         """The initial state, zero unless `initial`, as a tuple for every cell."""
         count = self.num_layers * (2 if self.bidirectional else 1)
         draw = self.rng("states").standard_normal if self.initial else np.zeros
-        widths = {"h": self.proj_size or self.hidden_size, "c": self.hidden_size}
-        names = REGISTRY[self.cell]["states"]
+        info = REGISTRY[self.cell]
+        widths = {"h": info["state_parts"] * (self.proj_size or self.hidden_size), "c": self.hidden_size}
+        names = info["states"]
         return tuple((0.5 * draw((count, self.batch, widths[name]))).astype(self.dtype) for name in names)
 
     def state(self) -> Any:

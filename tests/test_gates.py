@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from cases import CELLS, Case, as_state, in_double, same_bits
+from cases import CELLS, REGISTRY, Case, as_state, in_double, same_bits
 from reference import sigmoid, split
 
 import lstmcore
@@ -19,6 +19,10 @@ MISSING = {"coupled": "f", "no_input_gate": "i", "no_forget_gate": "f", "no_outp
 
 def lstm_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> Arrays:
     h, c = state
+    if cell == "lstm_full_gate_recurrence":
+        return dict(zip("ifo", split(new[0], 4)[1:], strict=True)) | {
+            "g": np.tanh(split(reference.inputs_and_recurrence(w, x, h[:, : c.shape[1]]), 4)[2])
+        }
     zero = np.zeros(c.shape[1])
     p_i, p_f, p_o = (w.get(f"weight_c{gate}", zero) for gate in "ifo")
     sums = reference.inputs_and_recurrence(w, x, h)
@@ -73,7 +77,8 @@ def step_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) ->
     """The gates of one step by name, then the states after it."""
     gates = GATES.get(cell.split("_")[0])
     found = {} if gates is None else gates(cell, w, x, state, new)
-    return {**found, **dict(zip("hc", new, strict=False))}
+    states = dict(zip("hc", new, strict=False))
+    return {**found, **states, "h": split(new[0], REGISTRY[cell]["state_parts"])[0]}
 
 
 def expected_gates(case: Case, parameters: Arrays) -> Arrays:

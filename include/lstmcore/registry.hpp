@@ -10,6 +10,7 @@
 #include "lstmcore/cells/lstm.hpp"
 #include "lstmcore/cells/mgu.hpp"
 #include "lstmcore/cells/rnn.hpp"
+#include "lstmcore/gate_recurrence.hpp"
 #include "lstmcore/sequence.hpp"
 
 namespace lstmcore {
@@ -21,11 +22,13 @@ struct CellInfo {
   bool projection;                // takes proj_size
   std::string peepholes;          // letters of the gates that can have one
   std::string default_peepholes;  // of those that do unless the shape says otherwise
+  int state_parts;                // how many times as wide as y the state h is
 };
 
 template <class Visit>
 void for_each_cell(Visit&& visit) {
   // visit.cell<Cell, CellWithProjection or void>(name, description)
+  // visit.unit<Unit>(name, description), of a cell that is more than a Sequence
   constexpr Peepholes kNone = Peepholes::None, kSome = Peepholes::OnRequest, kAll = Peepholes::ByDefault;
   visit.template cell<Lstm<AllParts, kNone>, Lstm<AllParts, kNone, true>>("lstm", "LSTM with a forget gate");
   visit.template cell<Lstm<AllParts, kAll>, Lstm<AllParts, kAll, true>>("lstm_peephole", "LSTM with peepholes");
@@ -37,6 +40,7 @@ void for_each_cell(Visit&& visit) {
   visit.template cell<Lstm<NoOutputGate, kSome>, void>("lstm_no_output_gate", "LSTM with o = 1");
   visit.template cell<Lstm<NoInputActivation, kSome>, void>("lstm_no_input_activation", "LSTM with a linear g");
   visit.template cell<Lstm<NoOutputActivation, kSome>, void>("lstm_no_output_activation", "LSTM with h = o * c");
+  visit.template unit<GateRecurrence>("lstm_full_gate_recurrence", "LSTM whose gates see the last step's gates");
   visit.template cell<GruResetAfter, void>("gru", "GRU, reset gate after the product");
   visit.template cell<GruResetBefore, void>("gru_reset_before", "GRU, reset gate before the product");
   visit.template cell<Mgu, void>("mgu", "minimal gated unit");
@@ -56,20 +60,32 @@ template <class S>
 struct MakeUnit {
   std::string name;
   UnitShape shape;
-  std::unique_ptr<Unit<S>> unit;
+  std::unique_ptr<Unit<S>> made;
 
   template <class Cell, class Projected>
   void cell(const char* cell_name, const char*) {
     if (name != cell_name) return;
     if constexpr (!std::is_void_v<Projected>) {
       if (shape.proj_size > 0) {
-        unit = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
+        made = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
         return;
       }
-    } else if (shape.proj_size > 0) {
+    }
+    refuse_projection();
+    made = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
+  }
+
+  template <template <class> class Whole>
+  void unit(const char* cell_name, const char*) {
+    if (name != cell_name) return;
+    refuse_projection();
+    made = std::make_unique<Whole<S>>(shape);
+  }
+
+  void refuse_projection() const {
+    if (shape.proj_size > 0) {
       throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
     }
-    unit = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
   }
 };
 
@@ -79,7 +95,11 @@ struct ListCells {
   void cell(const char* name, const char* description) {
     const std::string peepholes = peepholes_of(cell_traits<Cell>());
     list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>, peepholes,
-                    Cell::kPeepholesByDefault ? peepholes : ""});
+                    Cell::kPeepholesByDefault ? peepholes : "", Cell::kStateParts});
+  }
+  template <template <class> class Whole>
+  void unit(const char* name, const char* description) {
+    cell<typename Whole<float>::Cell, void>(name, description);
   }
 };
 
@@ -109,7 +129,7 @@ std::unique_ptr<Unit<S>> make_unit(const std::string& name, const UnitShape& sha
   }
   detail::MakeUnit<S> visitor{name, shape, nullptr};
   for_each_cell(visitor);
-  return std::move(visitor.unit);
+  return std::move(visitor.made);
 }
 
 }  // namespace lstmcore

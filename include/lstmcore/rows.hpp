@@ -29,6 +29,8 @@ struct Row {
     value.store(gates[Stage] + g * Vec<S>::width);
   }
   LSTMCORE_INLINE Vec<S> vector(int j) const { return Vec<S>::load(vectors + j * vector_stride); }
+  LSTMCORE_INLINE S* part(int j) const { return mid + j * vector_stride; }
+  LSTMCORE_INLINE Vec<S> dpart(int j) const { return Vec<S>::load(dmid + j * vector_stride); }
 };
 
 // All rows of a step: row b of an array of states at array + b·ld.
@@ -41,7 +43,7 @@ struct StepRows {
   Index staying;
   S* mid;
   S *dh, *dc, *dmid;
-  Index ld_h, ld_units;
+  Index ld_h, ld_units, ld_mid;
   const S* vectors;
   Index vector_stride;
   // Of a normalised cell:
@@ -58,12 +60,12 @@ struct StepRows {
             c_prev + lanes,
             h_after(b) + lane,
             c_after(b) + lane,
-            mid + lanes,
+            mid + b * ld_mid + lane,
             vectors + lane,
             vector_stride,
             dh + h_lane,
             dc + lanes,
-            dmid + lanes};
+            dmid + b * ld_mid + lane};
   }
 
   NormRow<S> norm_row(Index b) const {

@@ -15,6 +15,8 @@ class _Cell(TypedDict):
     states: list[str]
     description: str
     projection: bool
+    own_output: bool
+    state_parts: int
     peepholes: str
     default_peepholes: str
 

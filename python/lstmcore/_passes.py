@@ -24,33 +24,58 @@ class Readout:
         "last", a kind of `Pooling`, or None for every step.
     pooling : Pooling or None
         Does the work of the other kinds.
-    directions : int
-        Of the recurrent layers.
+    recurrent : Recurrent
+        The layers. Of a cell whose output is not its state h, "last" is the last output.
     """
 
-    def __init__(self, kind: str | None, pooling: Pooling | None, directions: int) -> None:
-        self.kind, self.pooling, self.directions = kind, pooling, directions
-        self.wants_y = kind != "last"
+    def __init__(self, kind: str | None, pooling: Pooling | None, recurrent: Recurrent) -> None:
+        self.kind, self.pooling = kind, pooling
+        self.directions = 2 if recurrent.bidirectional else 1
+        self.wants_y = kind != "last" or recurrent.own_output
+        self._sizes: Array | None = None  # of the batch of the last `forward`
 
     def infer(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
         """Return the features of a batch, from outputs y [N, width] (None for "last") and final states."""
         if self.kind == "last":
-            return self._last(states)
+            return _last_outputs(y, batch_sizes, self.directions) if self.wants_y else self._last(states)
         return y if self.pooling is None else self.pooling(y, batch_sizes)
 
     def forward(self, y: Any, states: list[Array], batch_sizes: Array) -> Array:
         """Compute the same, keeping what `backward` needs."""
+        self._sizes = batch_sizes
         return self.infer(y, states, batch_sizes) if self.pooling is None else self.pooling.forward(y, batch_sizes)
 
     def backward(self, dfeatures: Array) -> tuple[Array | None, Array | None]:
         """Return the gradients of y and of the top layer's final h in each direction; None for zero."""
         if self.kind == "last":
-            return None, dfeatures
+            if not self.wants_y:
+                return None, dfeatures
+            assert self._sizes is not None
+            dy = np.zeros((int(self._sizes.sum()), dfeatures.shape[1]), dfeatures.dtype)
+            for rows, columns in _last_rows(self._sizes, self.directions, dfeatures.shape[1]):
+                dy[rows, columns] = dfeatures[:, columns]
+            return dy, None
         return (dfeatures if self.pooling is None else self.pooling.backward(dfeatures)), None
 
     def _last(self, states: list[Array]) -> Array:
         h = states[0]
         return h[-1] if self.directions == 1 else np.concatenate((h[-2], h[-1]), axis=1)
+
+
+def _last_rows(batch_sizes: Array, directions: int, width: int) -> list[tuple[Array, slice]]:
+    """Rows and columns of y where each direction ends: at the last step of each sequence, and at its first."""
+    batch = int(batch_sizes[0])
+    lengths = np.searchsorted(-batch_sizes, -np.arange(batch), side="left")
+    starts = np.cumsum(batch_sizes) - batch_sizes
+    half = width // directions
+    ends = [(starts[lengths - 1] + np.arange(batch), slice(0, half)), (np.arange(batch), slice(half, width))]
+    return ends[:directions]
+
+
+def _last_outputs(y: Array, batch_sizes: Array, directions: int) -> Array:
+    """Return the last output [B, width] of each sequence in each direction."""
+    ends = _last_rows(batch_sizes, directions, y.shape[1])
+    return np.concatenate([y[rows, columns] for rows, columns in ends], axis=1)
 
 
 class Job(NamedTuple):

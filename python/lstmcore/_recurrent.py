@@ -136,7 +136,8 @@ class Recurrent(Layer):
     def _build(self) -> None:
         """Create the core's object and the parameter vectors, all zero."""
         info = next(info for info in core.cells() if info["name"] == self.cell)
-        widths = {"h": self.proj_size or self.hidden_size, "c": self.hidden_size}
+        widths = {"h": info["state_parts"] * (self.proj_size or self.hidden_size), "c": self.hidden_size}
+        self.own_output = bool(info["own_output"])  # y is not h
         directions = 2 if self.bidirectional else 1
         self._states = StateLayout(
             self.cell, {symbol: widths[symbol] for symbol in info["states"]}, self.num_layers * directions, self.dtype
@@ -204,8 +205,8 @@ class Recurrent(Layer):
         x : array-like [T, B, I], or [B, T, I] with batch_first
             Finite numbers. With lengths, what lies beyond a sequence's length is not read.
         state : (h, c) for an LSTM, h for a GRU or RNN, or None
-            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P). None, also in
-            place of h or c, is zero.
+            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P, of full gate
+            recurrence: 4 H, h, i, f, o). None, also in place of h or c, is zero.
         lengths : array-like of int [B] or None
             Steps of each sequence, 1 to T, in any order. None: all have T.
 

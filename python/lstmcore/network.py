@@ -150,8 +150,7 @@ class Network(Parameterized):
         _check_widths(self.layers)
         self.recurrent, self.dense, self.embedding, self.initial = recurrent, dense, embedding, initial
         self.dtype, self.dropout = dense.dtype, check.fraction(dropout, "dropout")
-        directions = 2 if recurrent.bidirectional else 1
-        self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, directions)
+        self._readout = Readout(self.pooling, pooling if isinstance(pooling, Pooling) else None, recurrent)
         self._core = _Layers(**self.layers)
         self._pass: Pass | None = None  # the last forward, until its backward
         self._dropped: int | None = None  # the key of what it dropped
