@@ -1,5 +1,5 @@
-// RecurrentF32 and RecurrentF64: a stack of recurrent layers on NumPy arrays. Arrays are taken as they are
-// (C-contiguous, of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
+// RecurrentF32 and RecurrentF64, TimeDelayF32 and TimeDelayF64: a stack of layers on NumPy arrays. Arrays are taken as
+// they are (C-contiguous, of the class's dtype); shapes are checked, since a wrong one would read foreign memory.
 //
 // The GIL is released while the core computes. That is safe: the arrays are held by the caller's frame or by this
 // object, and Python threads that use one object take turns, a whole call at a time.
@@ -55,10 +55,12 @@ void warn_if_forked() {
   if (PyErr_WarnEx(PyExc_RuntimeWarning, message, 2) < 0) throw py::error_already_set();
 }
 
-template <class S>
-class RecurrentLayer {
+// Core: Recurrent, or another that computes rows of steps with states.
+template <class S, template <class> class Core>
+class Layer {
  public:
-  explicit RecurrentLayer(const lstmcore::RecurrentConfig& config) : core_(config) {}
+  template <class Config>
+  explicit Layer(const Config& config) : core_(config) {}
 
   py::list parameter_table() const {
     py::list table;
@@ -253,40 +255,58 @@ class RecurrentLayer {
     f();
   }
 
-  lstmcore::Recurrent<S> core_;
+  Core<S> core_;
   lstmcore::Steps passing_, kept_;
   py::object parameters_, gradients_;  // keep the bound vectors alive
   py::object kept_x_ = py::none();     // keeps the input alive between forward and backward
   std::mutex mutex_;
 };
 
+template <class Kind>
+py::class_<Kind> common(py::class_<Kind> type) {
+  return type.def("parameter_table", &Kind::parameter_table)
+      .def_property_readonly("n_parameters", &Kind::n_parameters)
+      .def("bind", &Kind::bind, py::arg("parameters"), py::arg("gradients"))
+      .def("parameters_changed", &Kind::parameters_changed)
+      .def("infer", &Kind::infer, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
+           py::arg("want_y") = true)
+      .def("forward", &Kind::forward, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
+           py::arg("seed") = 0, py::arg("training") = true)
+      .def("backward", &Kind::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
+           py::arg("need_dx") = true)
+      .def("step", &Kind::step, py::arg("x"), py::arg("states") = py::none());
+}
+
 template <class S>
 void register_class(py::module_& m, const char* name) {
-  using Layer = RecurrentLayer<S>;
-  py::class_<Layer>(m, name, py::module_local())
+  using Kind = Layer<S, lstmcore::Recurrent>;
+  common(py::class_<Kind>(m, name, py::module_local()))
       .def(py::init([](const std::string& cell, Index input_size, Index hidden_size, int num_layers, bool bias,
                        double dropout, bool bidirectional, Index proj_size, bool bf16, bool recompute,
-                       double recurrent_dropout, double zoneout, std::optional<std::string> peepholes) {
-             return std::make_unique<Layer>(lstmcore::RecurrentConfig{
+                       double recurrent_dropout, double zoneout, std::vector<Index> periods,
+                       std::optional<std::string> peepholes) {
+             return std::make_unique<Kind>(lstmcore::RecurrentConfig{
                  cell, input_size, hidden_size, num_layers, bias, dropout, bidirectional, proj_size, bf16, recompute,
-                 recurrent_dropout, zoneout, std::move(peepholes)});
+                 recurrent_dropout, zoneout, std::move(periods), std::move(peepholes)});
            }),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers") = 1,
            py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false, py::arg("proj_size") = 0,
            py::arg("bf16") = false, py::arg("recompute") = false, py::arg("recurrent_dropout") = 0.0,
-           py::arg("zoneout") = 0.0, py::arg("peepholes") = py::none())
-      .def("parameter_table", &Layer::parameter_table)
-      .def_property_readonly("n_parameters", &Layer::n_parameters)
-      .def("bind", &Layer::bind, py::arg("parameters"), py::arg("gradients"))
-      .def("parameters_changed", &Layer::parameters_changed)
-      .def("infer", &Layer::infer, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
-           py::arg("want_y") = true)
-      .def("forward", &Layer::forward, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none(),
-           py::arg("seed") = 0, py::arg("training") = true)
-      .def("backward", &Layer::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
-           py::arg("need_dx") = true)
-      .def("gates", &Layer::gates, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none())
-      .def("step", &Layer::step, py::arg("x"), py::arg("states") = py::none());
+           py::arg("zoneout") = 0.0, py::arg("periods") = std::vector<Index>{}, py::arg("peepholes") = py::none())
+      .def("gates", &Kind::gates, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none());
+}
+
+template <class S>
+void register_time_delay(py::module_& m, const char* name) {
+  using Kind = Layer<S, lstmcore::TimeDelay>;
+  common(py::class_<Kind>(m, name, py::module_local()))
+      .def(py::init([](Index input_size, Index hidden_size, int num_layers, std::vector<Index> delays,
+                       const std::string& nonlinearity, bool bias, double dropout) {
+             return std::make_unique<Kind>(lstmcore::TimeDelayConfig{input_size, hidden_size, num_layers,
+                                                                     std::move(delays), nonlinearity, bias, dropout});
+           }),
+           py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers"), py::arg("delays"),
+           py::arg("nonlinearity"), py::arg("bias"), py::arg("dropout"));
 }
 
 }  // namespace
@@ -294,4 +314,6 @@ void register_class(py::module_& m, const char* name) {
 void register_recurrent(py::module_& m) {
   register_class<float>(m, "RecurrentF32");
   register_class<double>(m, "RecurrentF64");
+  register_time_delay<float>(m, "TimeDelayF32");
+  register_time_delay<double>(m, "TimeDelayF64");
 }

@@ -25,13 +25,14 @@ py::list list_cells() {
   for (const lstmcore::CellInfo& cell : lstmcore::cells()) {
     py::list states;
     states.append("h");
-    if (cell.has_c) states.append("c");
+    if (cell.has_c) states.append(cell.clock ? "clock" : "c");
     py::dict entry;
     entry["name"] = cell.name;
     entry["states"] = states;
     entry["description"] = cell.description;
     entry["projection"] = cell.projection;
-    entry["own_output"] = cell.state_parts > 1;
+    entry["own_output"] = cell.own_output;
+    entry["noise"] = !cell.clock;
     entry["state_parts"] = cell.state_parts;
     entry["peepholes"] = cell.peepholes;
     entry["default_peepholes"] = cell.default_peepholes;
@@ -44,6 +45,7 @@ py::list list_cells() {
 
 void register_recurrent(py::module_& m);
 void register_layers(py::module_& m);
+void register_seq2seq(py::module_& m);
 void register_training(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
@@ -59,5 +61,6 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
         "Flat index of the first NaN or infinity in a C-contiguous array, -1 if there is none.");
   register_recurrent(m);
   register_layers(m);
+  register_seq2seq(m);
   register_training(m);
 }

@@ -60,10 +60,13 @@ class Case:
         """The initial state, zero unless `initial`, as a tuple for every cell."""
         count = self.num_layers * (2 if self.bidirectional else 1)
         draw = self.rng("states").standard_normal if self.initial else np.zeros
-        info = REGISTRY[self.cell]
-        widths = {"h": info["state_parts"] * (self.proj_size or self.hidden_size), "c": self.hidden_size}
-        names = info["states"]
-        return tuple((0.5 * draw((count, self.batch, widths[name]))).astype(self.dtype) for name in names)
+        wide = REGISTRY[self.cell]["state_parts"] * (self.proj_size or self.hidden_size)
+        widths = {"h": wide, "c": self.hidden_size, "clock": 1}
+        names = REGISTRY[self.cell]["states"]
+        states = {name: 0.5 * draw((count, self.batch, widths[name])) for name in names}
+        if "clock" in states:
+            states["clock"] = np.rint(8 * states["clock"]) % 8  # the streams stand at different steps
+        return tuple(state.astype(self.dtype) for state in states.values())
 
     def state(self) -> Any:
         """The initial state as the layer takes it."""

@@ -218,6 +218,61 @@ def rnn_residual(w, x, state):
     return (h + np.tanh(inputs_and_recurrence(w, x, h)),)
 
 
+class Linked(tuple):
+    """A new state, what the layer above gets of it beside y, and y where that is not h."""
+
+    def __new__(cls, state: tuple, upper: Array, y: Array | None = None) -> Linked:
+        self = super().__new__(cls, state)
+        self.upper, self.y = upper, state[0] if y is None else y
+        return self
+
+
+# Linked cells also take `lower`, which the layer below hands up; None in the lowest layer.
+
+
+def lstm_depth_gated(w, x, state, lower):
+    h, c = state
+    x_sums = x @ w["weight_ih"].T + w["bias_ih"]
+    h_sums = (w["mask"] * h) @ w["weight_hh"].T + w["bias_hh"]
+    a_i, a_f, a_g, a_o = split(x_sums[:, : h_sums.shape[1]] + h_sums, 4)
+    i = sigmoid(a_i + w["weight_ci"] * c)
+    f = sigmoid(a_f + w["weight_cf"] * c)
+    g = np.tanh(a_g)
+    below = 0
+    if lower is not None:
+        d = sigmoid(x_sums[:, h_sums.shape[1] :] + w["weight_cd"] * c + w["weight_ld"] * lower)
+        below = d * lower
+    c = below + f * c + i * g
+    o = sigmoid(a_o + w["weight_co"] * c)
+    return Linked((o * np.tanh(c), c), c)
+
+
+def grid_lstm(w, x, state, lower):
+    h, c = state
+    sums = split(inputs_and_recurrence(w, x, h), 7 if lower is None else 8)
+    i, f, g, o = sigmoid(sums[0]), sigmoid(sums[1]), np.tanh(sums[2]), sigmoid(sums[3])
+    c = f * c + i * g
+    h = o * np.tanh(c)
+    i, g, o = sigmoid(sums[4]), np.tanh(sums[-2]), sigmoid(sums[-1])
+    m = i * g if lower is None else sigmoid(sums[5]) * lower + i * g
+    return Linked((h, c), m, o * np.tanh(m))
+
+
+def rnn_clockwork(w, x, state):
+    h, clock = state
+    modules = sum(name.startswith("weight_hh_m") for name in w)
+    ends = np.cumsum([len(w[f"weight_hh_m{m}"]) for m in range(modules)])
+    parts = []
+    for m, (period, end) in enumerate(zip(w.get("periods", (1, 2, 4, 8)), ends, strict=False)):
+        old = h[:, end - len(w[f"weight_hh_m{m}"]) : end]
+        zero = np.zeros(old.shape[1])
+        sums = np.concatenate([x, h[:, end:]], axis=1) @ w[f"weight_ih_m{m}"].T + w.get(f"bias_ih_m{m}", zero)
+        sums = sums + old @ w[f"weight_hh_m{m}"].T + w.get(f"bias_hh_m{m}", zero)
+        parts.append(np.where(clock.real % period == 0, np.tanh(sums), old))
+    longest = np.lcm.reduce(w.get("periods", (1, 2, 4, 8))[:modules])
+    return np.concatenate(parts, axis=1), (clock.real + 1) % longest
+
+
 def indrnn(w, x, state, phi=relu):
     (h,) = state
     return (phi(x @ w["weight_ih"].T + w["bias_ih"] + w["weight_hh"] * (w["mask"] * h)),)
@@ -249,18 +304,22 @@ CELLS: dict[str, Callable] = {
         rnn_relu,
         rnn_hardtanh,
         rnn_residual,
+        lstm_depth_gated,
+        grid_lstm,
+        rnn_clockwork,
         indrnn,
         indrnn_tanh,
     )
 }
+LINKED = ("lstm_depth_gated", "grid_lstm")
 
 
 def cell_weights(parameters: Weights, layer: int, direction: int) -> dict[str, Array]:
     """The parameters of one cell of a stack by their short names, with zeros for absent biases."""
     suffix = f"_l{layer}" + "_reverse" * direction
     w = {name.removesuffix(suffix): value for name, value in parameters.items() if name.endswith(suffix)}
-    zero = np.zeros(len(w["weight_ih"]))
-    return {"bias_ih": zero, "bias_hh": zero, "mask": 1.0, **w}
+    zeros = {f"bias_{side}": np.zeros(len(w.get(f"weight_{side}", ()))) for side in ("ih", "hh")}
+    return {**zeros, "mask": 1.0, **w}
 
 
 def reversed_sequences(x: Array, lengths: Array) -> Array:
@@ -272,21 +331,31 @@ def reversed_sequences(x: Array, lengths: Array) -> Array:
 
 
 def run_cell(
-    step: Callable, w: Weights, x: Array, state: tuple, lengths: Array, kept: list[Array] | None = None
+    step: Callable,
+    w: Weights,
+    x: Array,
+    state: tuple,
+    lengths: Array,
+    kept: list[Array] | None = None,
+    link: list[Array | None] | None = None,
 ) -> tuple[Array, tuple]:
     """One cell over time: x [T, B, I] to y [T, B, P], zero beyond each length, and the state after each last step.
 
     kept: for each state the share [T, B, width] of the old one that zoneout keeps.
+    link: of a linked cell, what comes from below at each step; it is replaced by what goes up.
     """
     outputs = []
     for t in range(len(x)):
         alive = (t < lengths)[:, None]
-        new = step(w, x[t], state)
+        found = new = step(w, x[t], state) if link is None else step(w, x[t], state, link[t])
         if kept is not None:
             new = tuple(k[t] * old + (1 - k[t]) * s for k, old, s in zip(kept, state, new, strict=True))
         state = tuple(np.where(alive, after, before) for after, before in zip(new, state, strict=True))
         parts = 4 if "weight_gates" in w else 1  # of h, which are the output and what else the next step sees
-        outputs.append(np.where(alive, split(new[0], parts)[0], 0))
+        own_output = isinstance(found, Linked) and found.y is not found[0]
+        outputs.append(np.where(alive, found.y if own_output else split(new[0], parts)[0], 0))
+        if link is not None:
+            link[t] = found.upper
     return np.stack(outputs), state
 
 
@@ -303,6 +372,7 @@ def run(
     """A stack: x [T, B, I], states each [num_layers * directions, B, width] to y [T, B, D*P] and the new states."""
     lengths = np.full(x.shape[1], len(x)) if lengths is None else np.asarray(lengths)
     finals = []
+    links = [[None] * len(x) for _ in range(2)] if cell in LINKED else [None, None]
     for layer in range(num_layers):
         outputs = []
         for direction in range(2 if bidirectional else 1):
@@ -313,7 +383,7 @@ def run(
             if noise is not None:
                 w["mask"] = noise.mask(k, initial[0].shape[1])
                 kept = [turned(noise.kept(k, j, part.shape[1])) for j, part in enumerate(initial)]
-            y, final = run_cell(CELLS[cell], w, turned(x), initial, lengths, kept)
+            y, final = run_cell(CELLS[cell], w, turned(x), initial, lengths, kept, links[direction])
             outputs.append(turned(y))
             finals.append(final)
         x = np.concatenate(outputs, axis=-1)

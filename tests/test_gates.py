@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
@@ -61,6 +63,22 @@ def gru_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> 
     return {"r": r, "z": sigmoid(x_z + h @ u_z.T + b_z), "n": np.tanh(x_n + s)}
 
 
+def depth_gated_gates(w: Arrays, x: np.ndarray, state: tuple, new: tuple, lower: np.ndarray | None) -> Arrays:
+    four = len(w["weight_hh"])
+    w_ih, b_ih = w["weight_ih"], w["bias_ih"]
+    found = lstm_gates("lstm", {**w, "weight_ih": w_ih[:four], "bias_ih": b_ih[:four]}, x, state, new)
+    if lower is None:
+        return found
+    a_d = x @ w_ih[four:].T + b_ih[four:] + w["weight_cd"] * state[1] + w["weight_ld"] * lower
+    return {**found, "d": sigmoid(a_d)}
+
+
+def grid_gates(w: Arrays, x: np.ndarray, state: tuple, lower: np.ndarray | None) -> Arrays:
+    names = ["i", "f", "g", "o", "depth_i", *["depth_f"] * (lower is not None), "depth_g", "depth_o"]
+    sums = split(reference.inputs_and_recurrence(w, x, state[0]), len(names))
+    return {name: (np.tanh if name.endswith("g") else sigmoid)(a) for name, a in zip(names, sums, strict=True)}
+
+
 def mgu_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> Arrays:
     (h,) = state
     x_f, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 2)
@@ -73,12 +91,18 @@ def mgu_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> 
 GATES = {"lstm": lstm_gates, "gru": gru_gates, "mgu": mgu_gates}
 
 
-def step_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> Arrays:
+def step_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple, *lower: Any) -> Arrays:
     """The gates of one step by name, then the states after it."""
     gates = GATES.get(cell.split("_")[0])
-    found = {} if gates is None else gates(cell, w, x, state, new)
-    states = dict(zip("hc", new, strict=False))
-    return {**found, **states, "h": split(new[0], REGISTRY[cell]["state_parts"])[0]}
+    if cell == "lstm_depth_gated":
+        found = depth_gated_gates(w, x, state, new, *lower)
+    elif cell == "grid_lstm":
+        found = grid_gates(w, x, state, *lower)
+    else:
+        found = {} if gates is None else gates(cell, w, x, state, new)
+    states = dict(zip(REGISTRY[cell]["states"], new, strict=True))
+    states["h"] = split(states["h"], REGISTRY[cell]["state_parts"])[0]
+    return {**found, **{name: values for name, values in states.items() if name != "clock"}}
 
 
 def expected_gates(case: Case, parameters: Arrays) -> Arrays:
@@ -86,19 +110,22 @@ def expected_gates(case: Case, parameters: Arrays) -> Arrays:
     lengths = np.full(case.batch, case.steps) if case.lengths() is None else case.lengths()
     alive = (np.arange(case.steps)[:, None] < lengths)[:, :, None]
     x, states, result, k = case.x(), case.states(), {}, 0
+    linked = case.cell in reference.LINKED
+    links = [[None] * case.steps for _ in range(2)] if linked else [None, None]
     for layer in range(case.num_layers):
         outputs = []
         for direction in range(2 if case.bidirectional else 1):
             w = reference.cell_weights(parameters, layer, direction)
             steps = []
 
-            def recorded(w: Arrays, x: np.ndarray, state: tuple, steps: list = steps) -> tuple:
-                new = reference.CELLS[case.cell](w, x, state)
-                steps.append(step_gates(case.cell, w, x, state, new))
+            def recorded(w: Arrays, x: np.ndarray, state: tuple, *lower: Any, steps: list = steps) -> tuple:
+                new = reference.CELLS[case.cell](w, x, state, *lower)
+                steps.append(step_gates(case.cell, w, x, state, new, *lower))
                 return new
 
             forth = (lambda a: reference.reversed_sequences(a, lengths)) if direction else (lambda a: a)
-            y, _ = reference.run_cell(recorded, w, forth(x), tuple(state[k] for state in states), lengths)
+            initial = tuple(state[k] for state in states)
+            y, _ = reference.run_cell(recorded, w, forth(x), initial, lengths, link=links[direction])
             for name in steps[0]:
                 values = np.where(alive, np.stack([step[name] for step in steps]), 0)
                 result[f"{name}_l{layer}" + "_reverse" * direction] = forth(values)

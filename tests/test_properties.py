@@ -46,7 +46,7 @@ def test_shapes_and_types(case: Case) -> None:
     width = case.proj_size or case.hidden_size
     y, state = layer.forward(case.x(), case.state(), case.lengths())
     assert y.shape == (case.steps, case.batch, directions * width)
-    widths = {"h": width, "c": case.hidden_size}
+    widths = {"h": width, "c": case.hidden_size, "clock": 1}
     shapes = [(case.num_layers * directions, case.batch, widths[name]) for name in REGISTRY[case.cell]["states"]]
     assert [part.shape for part in as_tuple(state)] == shapes
     dx, dstate = layer.backward(y, state)

@@ -2,12 +2,13 @@
 // time loop is compiled once for each scalar, and a cell costs no more than its own equations.
 #pragma once
 
+#include "lstmcore/cells/cell.hpp"
 #include "lstmcore/norm_phases.hpp"
 #include "lstmcore/weights.hpp"
 
 namespace lstmcore {
 
-constexpr int kMostVectors = 4;  // of a cell that is not normalised
+constexpr int kMostVectors = 8;  // of a cell that is not normalised
 
 template <class S>
 struct CellTable {
@@ -106,6 +107,8 @@ CellTraits cell_traits() {
   traits.has_c = Cell::kHasC;
   traits.keeps_h = Cell::kKeepsH;
   traits.projected = Cell::kProjected;
+  traits.linked = is_linked<Cell>;
+  traits.own_output = has_own_output<Cell>;
   traits.peepholes_by_default = Cell::kPeepholesByDefault;
   traits.layout[0] = layout(std::integral_constant<int, 0>{});
   if constexpr (Cell::kStages == 2) traits.layout[1] = layout(std::integral_constant<int, 1>{});

@@ -20,7 +20,7 @@ class Dense {
   Index n_parameters() const { return O * I + (has_bias_ ? O : 0); }
 
   // Both [n_parameters], owned by the caller.
-  void bind(S* parameters, S* gradients) {
+  void bind(const S* parameters, S* gradients) {
     parameters_ = parameters;
     gradients_ = gradients;
     parameters_changed();
@@ -45,13 +45,16 @@ class Dense {
   Index rows() const { return rows_; }  // of the last forward that had no backward, else 0
 
   // dy: [N, O]; dx: [N, I] or null; adds into the gradients
-  void backward(const S* dy, S* dx) {
+  void backward(const S* dy, S* dx) { backward(dy, dx, dx == nullptr ? 0 : rows_); }
+
+  // dx: [dx_rows, I], of the first rows only
+  void backward(const S* dy, S* dx, Index dx_rows) {
     const S* d = gates_of(dy);
     const Index row = 0;
     add_weight_gradient(1, {d, rows_ * V, V, panels(O), rows_}, x_.data(), I, I, sums_, true);
     unpack_weight_gradient(1, sums_.data(), panels(O), I, O, gradients_, has_bias_ ? gradients_ + O * I : nullptr,
                            &row);
-    if (dx) input_gradient(d, dx);
+    if (dx_rows > 0) input_gradient(d, dx, dx_rows);
     rows_ = 0;
   }
 
@@ -95,7 +98,7 @@ class Dense {
   }
 
   // dx = dy W
-  void input_gradient(const S* d, S* dx) {
+  void input_gradient(const S* d, S* dx, Index rows) {
     const Index row = 0;
     if (!packed_transposed_) pack_transposed(parameters_, I, O, &row, 1, transposed_);
     packed_transposed_ = true;
@@ -105,11 +108,12 @@ class Dense {
     p.panel_stride = panels(O) * V * V;
     alignas(64) const S zeros[V] = {};
     p.init = {zeros, 0, 0};
-    parallel_for(rows_, flops(rows_), [&](Index begin, Index end) { product_to_rows(p, begin, end, dx, I, I, false); });
+    parallel_for(rows, flops(rows), [&](Index begin, Index end) { product_to_rows(p, begin, end, dx, I, I, false); });
   }
 
   bool has_bias_;
-  S *parameters_ = nullptr, *gradients_ = nullptr;
+  const S* parameters_ = nullptr;
+  S* gradients_ = nullptr;
   bool packed_ = false, packed_transposed_ = false;
   Index rows_ = 0;
   Buffer<S> weights_, bias_, transposed_, x_, gates_, sums_;

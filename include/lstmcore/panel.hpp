@@ -171,7 +171,7 @@ struct Product {
   bool one_place = false;  // every tile goes to the same place: out.at(panel in tile, row in tile)
 };
 
-// Vectors that a tile can fill: room for any tile at one place with out = {…, 8·G·V, G·V}.
+// Vectors that a tile can fill: room for any tile at one place with out = {…, max_rows(G)·G·V, G·V}.
 constexpr int kTileVectors = 64;
 
 template <class S, class Weight, class L, int MR, int NP>

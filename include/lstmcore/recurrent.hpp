@@ -21,6 +21,7 @@ struct RecurrentConfig {
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
   double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
+  std::vector<Index> periods = {};            // of a clockwork cell; empty: the default
   std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
 };
 
@@ -35,6 +36,9 @@ template <class S>
 class Recurrent {
  public:
   explicit Recurrent(const RecurrentConfig& config) : config_(config), info_(cell_info(config.cell)) {
+    if (info_.clock && (config.recurrent_dropout > 0 || config.zoneout > 0)) {
+      throw std::invalid_argument("cell '" + config.cell + "' takes neither recurrent_dropout nor zoneout");
+    }
     const Index inner = output_size();
     for (int layer = 0; layer < config.num_layers; ++layer) {
       const UnitShape shape{layer == 0 ? config.input_size : inner,
@@ -42,6 +46,8 @@ class Recurrent {
                             config.proj_size,
                             config.bias,
                             config.bf16,
+                            layer > 0,
+                            config.periods,
                             config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
         units_.push_back(make_unit<S>(config.cell, shape));
@@ -55,6 +61,7 @@ class Recurrent {
       }
     }
     outputs_.resize(2 * static_cast<std::size_t>(config.num_layers - 1));
+    kept_links_.resize(units_.size());
   }
 
   const RecurrentConfig& config() const { return config_; }
@@ -63,7 +70,7 @@ class Recurrent {
   int unit_count() const { return static_cast<int>(units_.size()); }
   Index h_size() const { return config_.proj_size > 0 ? config_.proj_size : config_.hidden_size; }
   Index state_size() const { return info_.state_parts * h_size(); }  // of the state h
-  Index c_size() const { return config_.hidden_size; }
+  Index c_size() const { return info_.clock ? 1 : config_.hidden_size; }
   Index output_size() const { return directions() * h_size(); }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Index parameter_count() const { return parameter_count_; }
@@ -109,6 +116,10 @@ class Recurrent {
         io.dx = direction == 0 ? to : to_reverse;
         io.dh0 = at(dinitial.h, u, steps.B, state_size());
         io.dc0 = at(dinitial.c, u, steps.B, c_size());
+        if (info_.linked) {
+          io.dlink = dlinks_[direction].reserve(link_size(steps));
+          if (layer == config_.num_layers - 1) std::fill_n(io.dlink, link_size(steps), S(0));
+        }
         units_[u]->backward(steps, io, direction == 1, bound_ + offsets_[u], gradients_ + offsets_[u]);
       });
       if (to_reverse != nullptr) add(to_reverse, size, to);
@@ -147,6 +158,8 @@ class Recurrent {
   // Outputs between layers, kept for backward or passing.
   Buffer<S>& kept_output(int layer) { return outputs_[2 * layer]; }
   Buffer<S>& passing_output(int layer) { return outputs_[2 * layer + 1]; }
+
+  Index link_size(const Steps& steps) const { return steps.N * padded<S>(config_.hidden_size); }
 
   static void add(const S* values, Index n, S* to) {
     parallel_for(n, static_cast<double>(n), [&](Index begin, Index end) {
@@ -188,6 +201,11 @@ class Recurrent {
         io.ldy = output_size();
         io.hn = at(final.h, u, steps.B, state_size());
         io.cn = at(final.c, u, steps.B, c_size());
+        if (info_.linked) {
+          const bool kept = keep != Keep::Nothing;
+          if (layer > 0) io.lower = (kept ? kept_links_[u - directions()] : passing_links_[direction]).data();
+          io.upper = (kept ? kept_links_[u] : passing_links_[direction]).reserve(link_size(steps));
+        }
         const Noise noise{config_.recurrent_dropout, config_.zoneout, training, mask_key(key, config_.num_layers + u)};
         units_[u]->forward(steps, io, direction == 1, keep, noise);
       });
@@ -209,7 +227,9 @@ class Recurrent {
   bool stale_ = true;
   std::vector<Buffer<S>> outputs_;
   Buffer<S> doutput_[2], dx_reverse_;
-  const S* x_ = nullptr;  // of the last forward
+  std::vector<Buffer<S>> kept_links_;       // what each unit hands up
+  Buffer<S> passing_links_[2], dlinks_[2];  // of a direction, layer after layer
+  const S* x_ = nullptr;                    // of the last forward
   double dropout_ = 0;
   std::uint64_t key_ = 0;
 };

@@ -5,11 +5,14 @@
 #include <stdexcept>
 #include <string>
 
+#include "lstmcore/cells/depth_gated.hpp"
+#include "lstmcore/cells/grid.hpp"
 #include "lstmcore/cells/gru.hpp"
 #include "lstmcore/cells/layer_norm.hpp"
 #include "lstmcore/cells/lstm.hpp"
 #include "lstmcore/cells/mgu.hpp"
 #include "lstmcore/cells/rnn.hpp"
+#include "lstmcore/clockwork.hpp"
 #include "lstmcore/gate_recurrence.hpp"
 #include "lstmcore/sequence.hpp"
 
@@ -20,6 +23,9 @@ struct CellInfo {
   const char* description;
   bool has_c;                     // states are h and c, otherwise h alone
   bool projection;                // takes proj_size
+  bool own_output;                // y is not h
+  bool linked;                    // layers hand something up beside y
+  bool clock;                     // c is a step number, of width 1
   std::string peepholes;          // letters of the gates that can have one
   std::string default_peepholes;  // of those that do unless the shape says otherwise
   int state_parts;                // how many times as wide as y the state h is
@@ -29,6 +35,8 @@ template <class Visit>
 void for_each_cell(Visit&& visit) {
   // visit.cell<Cell, CellWithProjection or void>(name, description)
   // visit.unit<Unit>(name, description), of a cell that is more than a Sequence
+  // visit.linked<LowestCell, CellAbove>(name, description)
+  // visit.clockwork<CellOfModules>(name, description)
   constexpr Peepholes kNone = Peepholes::None, kSome = Peepholes::OnRequest, kAll = Peepholes::ByDefault;
   visit.template cell<Lstm<AllParts, kNone>, Lstm<AllParts, kNone, true>>("lstm", "LSTM with a forget gate");
   visit.template cell<Lstm<AllParts, kAll>, Lstm<AllParts, kAll, true>>("lstm_peephole", "LSTM with peepholes");
@@ -50,6 +58,11 @@ void for_each_cell(Visit&& visit) {
   visit.template cell<Rnn<Relu, false>, void>("rnn_relu", "simple RNN with max(x, 0)");
   visit.template cell<Rnn<HardTanh, false>, void>("rnn_hardtanh", "simple RNN with min(max(x, -1), 1)");
   visit.template cell<Rnn<Tanh, true>, void>("rnn_residual", "residual RNN, h = h_prev + tanh(...)");
+  visit.template linked<DepthGated<true>, DepthGated<false>>("lstm_depth_gated",
+                                                             "LSTM with a gate to the memory of the layer below");
+  visit.template linked<GridLstm<true>, GridLstm<false>>("grid_lstm",
+                                                         "grid LSTM: one LSTM along time, one along depth");
+  visit.template clockwork<Rnn<Tanh, false>>("rnn_clockwork", "clockwork RNN: groups of units, each with a period");
   visit.template cell<IndRnn<Relu>, void>("indrnn", "RNN of independent units with max(x, 0)");
   visit.template cell<IndRnn<Tanh>, void>("indrnn_tanh", "RNN of independent units with tanh");
 }
@@ -87,6 +100,18 @@ struct MakeUnit {
       throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
     }
   }
+
+  template <class Lowest, class Above>
+  void linked(const char* cell_name, const char* description) {
+    return shape.above ? cell<Above, void>(cell_name, description) : cell<Lowest, void>(cell_name, description);
+  }
+
+  template <class Cell>
+  void clockwork(const char* cell_name, const char*) {
+    if (name != cell_name) return;
+    refuse_projection();
+    made = std::make_unique<Clockwork<S>>(cell_table<S, Cell>(), shape);
+  }
 };
 
 struct ListCells {
@@ -94,12 +119,21 @@ struct ListCells {
   template <class Cell, class Projected>
   void cell(const char* name, const char* description) {
     const std::string peepholes = peepholes_of(cell_traits<Cell>());
-    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>, peepholes,
+    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>,
+                    has_own_output<Cell> || Cell::kStateParts > 1, is_linked<Cell>, false, peepholes,
                     Cell::kPeepholesByDefault ? peepholes : "", Cell::kStateParts});
   }
   template <template <class> class Whole>
   void unit(const char* name, const char* description) {
     cell<typename Whole<float>::Cell, void>(name, description);
+  }
+  template <class Lowest, class Above>
+  void linked(const char* name, const char* description) {
+    cell<Lowest, void>(name, description);
+  }
+  template <class Cell>
+  void clockwork(const char* name, const char* description) {
+    list.push_back({name, description, true, false, false, false, true, "", "", 1});
   }
 };
 

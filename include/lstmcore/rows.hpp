@@ -19,6 +19,11 @@ struct Row {
   S* dh;
   S* dc;
   S* dmid;
+  const S* lower;  // of a linked cell
+  S* upper;
+  S* dlink;
+  S* y;  // of a cell with an output of its own
+  const S* dy;
 
   template <int Stage>
   LSTMCORE_INLINE Vec<S> gate(int g) const {
@@ -44,6 +49,10 @@ struct StepRows {
   S* mid;
   S *dh, *dc, *dmid;
   Index ld_h, ld_units, ld_mid;
+  const S* lower;  // of a linked cell, with ld_units
+  S *upper, *dlink;
+  S* y;  // of a cell with an output of its own, with ld_h
+  const S* dy;
   const S* vectors;
   Index vector_stride;
   // Of a normalised cell:
@@ -65,7 +74,12 @@ struct StepRows {
             vector_stride,
             dh + h_lane,
             dc + lanes,
-            dmid + b * ld_mid + lane};
+            dmid + b * ld_mid + lane,
+            lower + lanes,
+            upper + lanes,
+            dlink + lanes,
+            y + h_lane,
+            dy + h_lane};
   }
 
   NormRow<S> norm_row(Index b) const {

@@ -36,6 +36,8 @@ class Sequence final : public Unit<S> {
   void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) override {
     Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
     tape.noise.start(noise, steps.B, plan_.output_size);
+    tape.lower = io.lower;
+    tape.upper = io.upper;
     reserve(tape, steps, keep);
     if (keep == Keep::States) {
       remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
@@ -55,6 +57,7 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_mid());
+    if (cell_.own_output) dy_.reserve(steps.B * ld_h());
     if (kept_.noise.any()) {
       dseen_.reserve(steps.B * ld_h());
       dh_kept_.reserve(steps.B * ld_h());
@@ -135,6 +138,7 @@ class Sequence final : public Unit<S> {
     }
     if (cell_.stages == 2) tape.mid.reserve(rows * ld_units());
     if (several_parts()) tape.mid.reserve(steps.B * ld_mid());
+    if (cell_.own_output) tape.y.reserve(steps.B * ld_h());
     if (normalised()) {
       tape.means.reserve(steps.B * cell_.norm_count);
       tape.scales.reserve(rows * cell_.norm_count);
@@ -212,6 +216,11 @@ class Sequence final : public Unit<S> {
     rows.ld_mid = ld_mid();
     if (cell_.stages == 2) rows.mid = tape.mid.data() + step.gates * ld_units();
     if (several_parts()) rows.mid = tape.mid.data();
+    if (cell_.own_output) rows.y = tape.y.data();
+    if (cell_.linked) {
+      if (plan_.shape.above) rows.lower = tape.lower + step.row * ld_units();
+      rows.upper = tape.upper + step.row * ld_units();
+    }
     rows.vectors = weights_.vectors();
     rows.vector_stride = weights_.vector_stride();
     rows.panels = panels(0);
@@ -286,7 +295,8 @@ class Sequence final : public Unit<S> {
       share.meet();
     }
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
-      store_row(h_after(tape, step, b), y_lanes, io.y + (step.row + b) * io.ldy);
+      const S* y = cell_.own_output ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
+      store_row(y, y_lanes, io.y + (step.row + b) * io.ldy);
     }
     for (Index b = step.staying; b < step.end; ++b) {
       if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
@@ -403,7 +413,7 @@ class Sequence final : public Unit<S> {
     } else if (plan.x_count > 0) {
       p.x = {x + step.row * I, I, I};
     }
-    if (scratch) rows.gates[stage] = {sums, 8 * plan.gates * V, plan.gates * V};
+    if (scratch) rows.gates[stage] = {sums, max_rows(plan.gates) * plan.gates * V, plan.gates * V};
     p.one_place = scratch;
     p.out = rows.gates[stage];
     // From sums to activations and states, while the sums of the tile are in the nearest cache.
@@ -425,19 +435,28 @@ class Sequence final : public Unit<S> {
         load_row(io.dhn, b, width_h, h_lanes, dh_.data() + b * ld_h());
         if (cell_.has_c) load_row(io.dcn, b, width_c, c_lanes, dc_.data() + b * ld_units());
       }
-      for (Index b = step.begin; b < step.end && io.dy != nullptr; ++b) {
-        const S* dy = io.dy + (step.row + b) * io.lddy;
-        S* dh = dh_.data() + b * ld_h();
-        LSTMCORE_SIMD
-        for (Index j = y_lanes.begin; j < y_lanes.end; ++j) dh[j] += dy[j];
-      }
+      take_output_gradients(step, io, y_lanes);
       if (kept_.noise.zones()) split_gradients(step, h_lanes, c_lanes);
       if (several_parts()) split_parts(step, share, c_lanes);
-      for (int stage = cell_.stages - 1; stage >= 0; --stage) backward_stage(stage, step, share);
+      for (int stage = cell_.stages - 1; stage >= 0; --stage) backward_stage(stage, step, io, share);
       if (kept_.noise.any()) join_gradients(step, h_lanes, c_lanes);
       for (Index b = step.entering; b < step.end; ++b) {
         if (io.dh0) store_row(dh_.data() + b * ld_h(), h_lanes, io.dh0 + b * width_h);
         if (io.dc0) store_row(dc_.data() + b * ld_units(), c_lanes, io.dc0 + b * width_c);
+      }
+    }
+  }
+
+  // ∂/∂y of a step: a part of ∂/∂h, unless the output is another.
+  void take_output_gradients(const Step& step, const BackwardArrays<S>& io, const Lanes& lanes) {
+    for (Index b = step.begin; b < step.end; ++b) {
+      const S* dy = io.dy == nullptr ? nullptr : io.dy + (step.row + b) * io.lddy;
+      if (cell_.own_output) {
+        load_row(dy, 0, 0, lanes, dy_.data() + b * ld_h());
+      } else if (dy != nullptr) {
+        S* dh = dh_.data() + b * ld_h();
+        LSTMCORE_SIMD
+        for (Index j = lanes.begin; j < lanes.end; ++j) dh[j] += dy[j];
       }
     }
   }
@@ -478,8 +497,10 @@ class Sequence final : public Unit<S> {
     }
   }
 
-  void backward_stage(int stage, const Step& step, const Share& share) {
-    const StepRows<S> rows = kept_rows(step);
+  void backward_stage(int stage, const Step& step, const BackwardArrays<S>& io, const Share& share) {
+    StepRows<S> rows = kept_rows(step);
+    if (cell_.own_output) rows.dy = dy_.data();
+    if (cell_.linked) rows.dlink = io.dlink + step.row * ld_units();
     if (normalised()) {
       table_.norm_backward(share, rows, step.begin, step.end, row_sums_.data(),
                            kept_.scales.data() + step.gates * cell_.norm_count, sums_.gains(), sums_.gain_stride());
@@ -577,6 +598,7 @@ class Sequence final : public Unit<S> {
   Buffer<S> ones_;  // 1 for each unit, 0 beyond
   Tape<S> kept_, passing_;
   Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
+  Buffer<S> dy_;                         // of the outputs of this step, where they are not h
   Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
   Buffer<RowSums<S>> row_sums_;          // of a normalised cell: what one step backward needs of each row
   ParameterGradients<S> sums_;

@@ -40,7 +40,10 @@ struct Tape {
   Buffer<S> h_begin, c_begin;  // the initial states, for a window that is run again: [B][width]
   Buffer<S> means, scales;     // μ [B] and 1/σ [row] of each normalisation of a row
   PassNoise<S> noise;
-  Buffer<S> c_new;  // under zoneout, c as the cell computes it: [row][padded]
+  Buffer<S> c_new;           // under zoneout, c as the cell computes it: [row][padded]
+  Buffer<S> y;               // outputs of this step where h is not the output: [B][padded]
+  const S* lower = nullptr;  // the caller's, of a linked cell
+  S* upper = nullptr;
   Index gate_stride[2] = {0, 0};
   Keep keep = Keep::Nothing;
   Index window = 0;  // steps in a window, but perhaps the last one

@@ -39,6 +39,10 @@ struct ForwardArrays {
   S* y;              // [N, ldy], nullptr: not wanted
   Index ldy;
   S *hn, *cn;  // [B, width], nullptr: not wanted
+  // Of a linked cell (cells/cell.hpp): what the layer below hands up, and what this one does, in rows of
+  // [N, padded<S>(hidden_size)]. They may be one array if nothing is kept, and must stay until backward otherwise.
+  const S* lower = nullptr;
+  S* upper = nullptr;
 };
 
 template <class S>
@@ -49,6 +53,7 @@ struct BackwardArrays {
   const S *dhn, *dcn;  // [B, width], nullptr: zeros
   S* dx;               // [N, input_size], nullptr: not wanted
   S *dh0, *dc0;        // [B, width], nullptr: not wanted
+  S* dlink = nullptr;  // of a linked cell: ∂/∂upper, and in its place ∂/∂lower
 };
 
 // What forward remembers for backward: nothing, gates and states, or states alone, from which backward computes the

@@ -126,7 +126,7 @@ class WeightGradient {
 };
 
 // The same for W gates, 1 to kMostGates, from the first of which on d.data points.
-constexpr int kMostGates = 5;
+constexpr int kMostGates = 8;
 
 inline Index weight_gradient_size(int gates, Index panels, Index columns, int width) {
   return panels * (columns + 1) * gates * width;

@@ -18,6 +18,8 @@ struct UnitShape {
   Index input_size, hidden_size, proj_size;  // proj_size 0: h is not projected
   bool bias;
   bool bf16 = false;                       // weights are stored as BFloat16 for passes that keep nothing
+  bool above = false;                      // a linked cell has a layer below it
+  std::vector<Index> periods{};            // of a clockwork cell; empty: the default
   std::optional<std::string> peepholes{};  // letters of the gates that have one; nothing: the cell's default
 };
 
@@ -42,6 +44,7 @@ struct CellTraits {
   const Norm* norms;  // of a normalised cell
   int norm_count;
   bool has_c, keeps_h, projected, peepholes_by_default;
+  bool linked, own_output;
   Layout layout[2];
   int (*x_block)(int stage, int gate);
   int (*h_block)(int stage, int gate);
@@ -55,7 +58,7 @@ struct StagePlan {
   Index units;                 // width of what it computes
   Index recurrent_size;        // width of the operand s of U s
   Index weight_ih, weight_hh;  // places of W and U in the flat vector
-  Index x_row[4], h_row[4];    // row of W and U at which the block of each gate starts
+  Index x_row[8], h_row[8];    // row of W and U at which the block of each gate starts
   bool bias;
 };
 
@@ -71,8 +74,16 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
-// The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none.
+// Blocks of H rows of U: fewer than those of W where a gate sees x alone.
+inline int recurrent_blocks(const CellTraits& cell) {
+  const bool both = cell.stages == 2 && !cell.projected;
+  return cell.layout[0].h_count + (both ? cell.layout[1].h_count : 0);
+}
+
+// The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none that
+// can be left out.
 inline char peephole_of(const CellTraits& cell, int j) {
+  if (cell.linked) return '\0';
   const char* name = cell.vector_name(j);
   return std::strncmp(name, "weight_c", 8) == 0 && std::strchr("ifo", name[8]) != nullptr ? name[8] : '\0';
 }
@@ -88,7 +99,7 @@ inline std::string peepholes_of(const CellTraits& cell) {
 
 inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
   const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : cell.state_parts * H;
-  const Index rows = cell.blocks * H;
+  const Index rows = cell.blocks * H, recurrent_rows = recurrent_blocks(cell) * H;
   UnitPlan plan{shape, P, cell.stages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {
     const Index offset = plan.count;
@@ -96,12 +107,12 @@ inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
     plan.count += sizes.size() == 2 ? sizes[0] * sizes[1] : sizes[0];
     return offset;
   };
-  const bool has_u = cell.layout[0].h_count > 0;  // else U is among the vectors
-  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = has_u ? add("weight_hh", {rows, P}) : 0;
+  const bool has_u = recurrent_rows > 0;  // else U is among the vectors
+  const Index weight_ih = add("weight_ih", {rows, I}), weight_hh = has_u ? add("weight_hh", {recurrent_rows, P}) : 0;
   const bool bias = shape.bias && cell.normalised == 0;  // else biases are among the vectors
   if (bias) {
     plan.bias_ih = add("bias_ih", {rows});
-    if (has_u) plan.bias_hh = add("bias_hh", {rows});
+    if (has_u) plan.bias_hh = add("bias_hh", {recurrent_rows});
   }
   const Index weight_hr = cell.projected ? add("weight_hr", {P, H}) : 0;
   for (int j = 0, blocks = 1; j < cell.vectors; j += blocks, blocks = 1) {

@@ -16,7 +16,7 @@ from lstmcore._isa import core as _core
 from lstmcore._threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from lstmcore import callbacks, schedules
+    from lstmcore import callbacks, metrics, schedules
     from lstmcore._versions import show_versions
     from lstmcore.calendar import calendar_features
     from lstmcore.displays import ForecastDisplay, GateDisplay, LossCurveDisplay
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lstmcore.estimators.forecaster import RNNForecaster
     from lstmcore.estimators.regressor import RNNRegressor
     from lstmcore.estimators.scaler import SequenceScaler
+    from lstmcore.estimators.seq2seq import RNNSeq2Seq
     from lstmcore.estimators.tagger import RNNTagger
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
     from lstmcore.interop.torch import from_torch, to_torch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lstmcore.network import Network
     from lstmcore.optimizers import SGD, Adam, AdamW, RMSprop
     from lstmcore.sequences import Sequences
+    from lstmcore.time_delay import TimeDelay
 
 __version__ = "0.1.0"
 
@@ -50,9 +52,11 @@ __all__ = [
     "RNNClassifier",
     "RNNForecaster",
     "RNNRegressor",
+    "RNNSeq2Seq",
     "RNNTagger",
     "SequenceScaler",
     "Sequences",
+    "TimeDelay",
     "calendar_features",
     "callbacks",
     "cells",
@@ -61,6 +65,7 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "load",
+    "metrics",
     "schedules",
     "sequences_from_channels",
     "sequences_from_frame",
@@ -86,9 +91,11 @@ _HOME = {
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
     "RNNRegressor": "estimators.regressor",
+    "RNNSeq2Seq": "estimators.seq2seq",
     "RNNTagger": "estimators.tagger",
     "SequenceScaler": "estimators.scaler",
     "Sequences": "sequences",
+    "TimeDelay": "time_delay",
     "calendar_features": "calendar",
     "from_torch": "interop.torch",
     "load": "model_file",
@@ -98,7 +105,7 @@ _HOME = {
     "show_versions": "_versions",
     "to_torch": "interop.torch",
 }
-_MODULES = ("callbacks", "schedules")
+_MODULES = ("callbacks", "metrics", "schedules")
 
 
 def __getattr__(name: str) -> object:

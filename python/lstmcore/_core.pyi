@@ -17,6 +17,7 @@ class _Cell(TypedDict):
     projection: bool
     own_output: bool
     state_parts: int
+    noise: bool
     peepholes: str
     default_peepholes: str
 
@@ -34,23 +35,7 @@ class _Parameterised:
     def bind(self, parameters: _Array, gradients: _Array) -> None: ...
     def parameters_changed(self) -> None: ...
 
-class RecurrentF32(_Parameterised):
-    def __init__(
-        self,
-        cell: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        bf16: bool = False,
-        recompute: bool = False,
-        recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
-        peepholes: str | None = None,
-    ) -> None: ...
+class _Steps(_Parameterised):
     def infer(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array] | None = None, want_y: bool = True
     ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
@@ -65,12 +50,45 @@ class RecurrentF32(_Parameterised):
     def backward(
         self, dy: _Array | None = None, dstates: Sequence[_Array | None] | None = None, need_dx: bool = True
     ) -> tuple[_Array | None, tuple[_Array, ...]]: ...
+    def step(self, x: _Array, states: Sequence[_Array | None] | None = None) -> tuple[_Array, tuple[_Array, ...]]: ...
+
+class RecurrentF32(_Steps):
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        bf16: bool = False,
+        recompute: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        periods: Sequence[int] = ...,
+        peepholes: str | None = None,
+    ) -> None: ...
     def gates(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array | None] | None = None
     ) -> dict[str, _Array]: ...
-    def step(self, x: _Array, states: Sequence[_Array | None] | None = None) -> tuple[_Array, tuple[_Array, ...]]: ...
 
 class RecurrentF64(RecurrentF32): ...
+
+class TimeDelayF32(_Steps):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        delays: list[int],
+        nonlinearity: str,
+        bias: bool,
+        dropout: float,
+    ) -> None: ...
+
+class TimeDelayF64(TimeDelayF32): ...
 
 class DenseF32(_Parameterised):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None: ...
@@ -100,6 +118,22 @@ class EmbeddingF32(_Parameterised):
 
 class EmbeddingF64(EmbeddingF32): ...
 
+class AttentionF32(_Parameterised):
+    def __init__(self, score: str, size: int, width: int) -> None: ...
+    def infer(
+        self, queries: _Array, keys: _Array, memory: _Array, query_sizes: _Sizes, memory_sizes: _Sizes, source: _Sizes
+    ) -> tuple[_Array, _Array]: ...
+    def forward(
+        self, queries: _Array, keys: _Array, memory: _Array, query_sizes: _Sizes, memory_sizes: _Sizes, source: _Sizes
+    ) -> _Array: ...
+    def backward(self, dcontext: _Array) -> tuple[_Array, _Array, _Array]: ...
+
+class AttentionF64(AttentionF32): ...
+
+# In place: y ← tanh(y), dy ← dy·(1 − y²).
+def apply_tanh(y: _Array) -> None: ...
+def apply_tanh_slope(dy: _Array, y: _Array) -> None: ...
+def edit_distances(a: _Sizes, a_lengths: _Sizes, b: _Sizes, b_lengths: _Sizes) -> _Sizes: ...
 def pack_sequences(
     values: _Array, starts: _Sizes, lengths: _Sizes, indices: _Sizes
 ) -> tuple[_Array, _Sizes, _Sizes, _Sizes]: ...

@@ -22,6 +22,8 @@ _FORGET_BLOCK = {
     "lstm_no_input_activation": (1, 1.0),
     "lstm_no_output_activation": (1, 1.0),
     "lstm_layernorm": (1, 1.0),
+    "lstm_depth_gated": (1, 1.0),
+    "grid_lstm": (1, 1.0),
     "mgu": (0, -1.0),
 }
 
@@ -47,7 +49,8 @@ def orthogonal(parameters: Mapping[str, Array], hidden_size: int, rng: np.random
     """
     for name, weight in parameters.items():
         if name.startswith("weight_hh"):
-            for block in weight.reshape(-1, hidden_size, weight.shape[1]):
+            rows = min(hidden_size, len(weight))  # fewer in a module of a clockwork cell
+            for block in weight.reshape(-1, rows, weight.shape[1]):
                 q, r = np.linalg.qr(rng.standard_normal(block.shape))
                 block[...] = q * np.sign(np.diag(r))  # the signs make q uniform over orthogonal matrices
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lstmcore import _init
 from lstmcore import _validation as check
+
+_LONGEST_CYCLE = 2**24  # what float32 counts exactly
 
 
 def projection(proj_size: int, hidden_size: int, info: Mapping[str, Any]) -> int:
@@ -54,6 +58,32 @@ def weight_dtype(value: str | None, dtype: np.dtype[Any]) -> str | None:
     if dtype != np.float32:
         raise ValueError(f"weight_dtype must be None with dtype={dtype.name!r}, got {value!r}")
     return value
+
+
+def recurrent_noise(value: float, name: str, info: Mapping[str, Any]) -> float:
+    """Return recurrent_dropout or zoneout if the cell takes them."""
+    result = check.fraction(value, name)
+    if result and not info["noise"]:
+        raise ValueError(f"{name} must be 0 for cell {info['name']!r}, got {value!r}")
+    return result
+
+
+def periods(value: Sequence[int] | None, hidden_size: int, info: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return periods as a tuple if the cell has a clock and a unit for each of them."""
+    if value is None:
+        return None
+    if "clock" not in info["states"]:
+        raise ValueError(f"periods must be None for cell {info['name']!r}, which has no clock, got {value!r}")
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"periods must be a sequence of integers or None, got {value!r}")
+    result = tuple(check.integer(period, f"periods[{k}]") for k, period in enumerate(value))
+    if not result or any(a >= b for a, b in itertools.pairwise(result)):
+        raise ValueError(f"periods must increase, got {value!r}")
+    if len(result) > hidden_size:
+        raise ValueError(f"periods must not be more than hidden_size={hidden_size}, got {value!r}")
+    if math.lcm(*result) > _LONGEST_CYCLE:
+        raise ValueError(f"periods must have a common multiple of at most {_LONGEST_CYCLE}, got {value!r}")
+    return result
 
 
 def forget_bias(value: float | None, cell: str, bias: bool) -> float | None:

@@ -110,7 +110,7 @@ def _dstates(recurrent: Recurrent, dfeatures: Array) -> list[Array | None]:
     """Gradients of the final states, h first, given that of the top layer's h in each direction [B, width]."""
     directions = 2 if recurrent.bidirectional else 1
     size = dfeatures.shape[1] // directions
-    dh = np.zeros((recurrent.num_layers * directions, len(dfeatures), size), dfeatures.dtype)
+    dh = np.zeros((recurrent._states.count, len(dfeatures), size), dfeatures.dtype)
     for d in range(directions):
         dh[d - directions] = dfeatures[:, d * size : (d + 1) * size]
     return [dh] + [None] * (len(recurrent._states.widths) - 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,6 +67,9 @@ class Recurrent(Layer):
     zoneout : float, default=0.0
         Probability that a unit keeps its h, and by a draw of its own its c, at a step of `forward` (Krueger et al.
         2017). Calling the layer and `step` take the expectation, zoneout * old + (1 - zoneout) * new.
+    periods : sequence of int or None, default=None
+        For clockwork cells only: the period in steps of each group of units, increasing (Koutnik et al. 2014). None: 1,
+        2, 4, 8.
     peepholes : bool, str or None, default=None
         Gates of an LSTM that see the cell state too: letters such as "io", True for all that the cell has, False for
         none, None for what its name says: all of "lstm_peephole" and "lstm_coupled_peephole", none of any other.
@@ -83,6 +86,12 @@ class Recurrent(Layer):
     ValueError, TypeError
         If an argument is not as described; the message names it and quotes the value.
     """
+
+    # The arguments from which `from_cell` makes such a layer again.
+    config_names: ClassVar[tuple[str, ...]] = (
+        *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
+        *("dropout", "recurrent_dropout", "zoneout", "peepholes", "periods"),
+    )
 
     def __init__(
         self,
@@ -104,6 +113,7 @@ class Recurrent(Layer):
         weight_dtype: str | None = None,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        periods: Sequence[int] | None = None,
         peepholes: bool | str | None = None,
     ) -> None:
         registry = {info["name"]: info for info in core.cells()}
@@ -121,8 +131,9 @@ class Recurrent(Layer):
         self.forget_bias = _options.forget_bias(forget_bias, self.cell, self.bias)
         self.recompute = check.flag(recompute, "recompute")
         self.weight_dtype = _options.weight_dtype(weight_dtype, self.dtype)
-        self.recurrent_dropout = check.fraction(recurrent_dropout, "recurrent_dropout")
-        self.zoneout = check.fraction(zoneout, "zoneout")
+        self.recurrent_dropout = _options.recurrent_noise(recurrent_dropout, "recurrent_dropout", registry[cell])
+        self.zoneout = _options.recurrent_noise(zoneout, "zoneout", registry[cell])
+        self.periods = _options.periods(periods, self.hidden_size, registry[cell])
         if self.dropout and self.num_layers == 1:
             warnings.warn(
                 f"dropout={self.dropout} has no effect with num_layers=1: it applies between layers", stacklevel=3
@@ -136,7 +147,8 @@ class Recurrent(Layer):
     def _build(self) -> None:
         """Create the core's object and the parameter vectors, all zero."""
         info = next(info for info in core.cells() if info["name"] == self.cell)
-        widths = {"h": info["state_parts"] * (self.proj_size or self.hidden_size), "c": self.hidden_size}
+        wide = info["state_parts"] * (self.proj_size or self.hidden_size)
+        widths = {"h": wide, "c": self.hidden_size, "clock": 1}
         self.own_output = bool(info["own_output"])  # y is not h
         directions = 2 if self.bidirectional else 1
         self._states = StateLayout(
@@ -156,6 +168,7 @@ class Recurrent(Layer):
             self.recompute,
             self.recurrent_dropout,
             self.zoneout,
+            self.periods or (),
             self.peepholes or "",
         )
         self._core_step = self._core.step
@@ -185,8 +198,8 @@ class Recurrent(Layer):
 
     @property
     def state_size(self) -> int:
-        """Numbers that carry one sequence from step to step: all states of all layers and directions."""
-        return self._states.count * sum(self._states.widths.values())
+        """Numbers that carry one sequence from step to step: the states of all layers and directions but a clock."""
+        return self._states.count * sum(self._states.learned.values())
 
     @property
     def draws_masks(self) -> bool:
@@ -204,9 +217,9 @@ class Recurrent(Layer):
         ----------
         x : array-like [T, B, I], or [B, T, I] with batch_first
             Finite numbers. With lengths, what lies beyond a sequence's length is not read.
-        state : (h, c) for an LSTM, h for a GRU or RNN, or None
+        state : (h, c) for an LSTM, h for a GRU or RNN, (h, clock) for a clockwork RNN, or None
             The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P, of full gate
-            recurrence: 4 H, h, i, f, o). None, also in place of h or c, is zero.
+            recurrence: 4 H; a clock, the steps so far: 1). None, also in place of h or c, is zero.
         lengths : array-like of int [B] or None
             Steps of each sequence, 1 to T, in any order. None: all have T.
 

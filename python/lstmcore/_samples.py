@@ -38,7 +38,18 @@ class Samples(NamedTuple):
         arrays = (self.targets,) if self.weights is None else (self.targets, self.weights)
         if not self.by_row:
             return arrays
+        rows = self._rows()
+        return tuple(array[rows] for array in arrays)
+
+    def after(self, n: int) -> Samples:
+        """The same targets by row, but that those of the first `n` rows of each sequence have no weight."""
+        joined = self.sequences.joined()
+        rows = self._rows()
+        step = np.arange(len(rows)) - np.repeat(joined.starts, joined.lengths)
+        return Samples(joined, self.targets[rows], (step >= n).astype(self.targets.dtype), True)
+
+    def _rows(self) -> Array:
+        """Which row of the values is each step, sequence after sequence."""
         sequences = self.sequences
         ends = np.cumsum(sequences.lengths)
-        rows = np.arange(ends[-1]) + np.repeat(sequences.starts - (ends - sequences.lengths), sequences.lengths)
-        return tuple(array[rows] for array in arrays)
+        return np.arange(ends[-1]) + np.repeat(sequences.starts - (ends - sequences.lengths), sequences.lengths)

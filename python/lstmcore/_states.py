@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,28 @@ class StateLayout:
     def __init__(self, cell: str, widths: dict[str, int], count: int, dtype: np.dtype[Any]) -> None:
         self.cell, self.widths, self.count, self.dtype = cell, widths, count, dtype
         self.single = len(widths) == 1
+        self.learned = {symbol: width for symbol, width in widths.items() if symbol != "clock"}  # what may be trained
 
     def zeros(self, batch: int) -> list[Array]:
         """Return the state that sequences start from."""
         return [np.zeros((self.count, batch, width), self.dtype) for width in self.widths.values()]
+
+    def split(self, flat: Array) -> list[Array]:
+        """Return states [layers * directions, B, width] that lie one after another in rows [B, all of them].
+
+        All that are learned: a clock starts from zero.
+        """
+        states, begin = [], 0
+        for width in self.learned.values():
+            part = flat[:, begin : begin + self.count * width].reshape(len(flat), self.count, width)
+            states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
+            begin += self.count * width
+        return states + self.zeros(len(flat))[len(states) :]
+
+    def join(self, states: Sequence[Array]) -> Array:
+        """Return states as rows: the inverse of `split`."""
+        learned = states[: len(self.learned)]
+        return np.concatenate([state.swapaxes(0, 1).reshape(state.shape[1], -1) for state in learned], axis=1)
 
     def checked(self, state: State | None, name: str, packing: Packing) -> list[Array | None] | None:
         """Return the list of states, checked, converted and in packed order, or None; None stands for zeros."""

@@ -99,7 +99,7 @@ def numeric(value: Any, name: str) -> Array:
     except ValueError as error:
         raise ValueError(f"{name} cannot be read as one array: {error}") from None
     if array.dtype.kind not in _NUMERIC_KINDS:
-        raise TypeError(f"{name} must hold real numbers, got {_described(value, array)}")
+        raise TypeError(f"{name} must hold real numbers, got {described(value, array)}")
     return array
 
 
@@ -167,9 +167,9 @@ def first_nonfinite(array: Array) -> int:
     return int(core.first_nonfinite(array))
 
 
-def _described(value: Any, array: Array) -> str:
+def described(value: Any, array: Array | None = None) -> str:
     """Say what a value that is no array of numbers is, in a few words."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and array is not None:
         return f"an array of dtype {array.dtype}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

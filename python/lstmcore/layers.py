@@ -7,6 +7,7 @@ torch's names, shapes and gate order. docs/cells.md has the equations.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from lstmcore import _validation as check
 from lstmcore._recurrent import Recurrent
 from lstmcore._states import State
 from lstmcore._tbptt import Window
+from lstmcore.time_delay import CELLS as TIME_DELAY_CELLS
+from lstmcore.time_delay import TimeDelay
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "State", "Window", "from_cell"]
+__all__ = ["GRU", "LSTM", "RNN", "Recurrent", "State", "TimeDelay", "Window", "from_cell"]
 
 Seed = int | np.random.Generator | None
 
@@ -169,6 +172,9 @@ class RNN(Recurrent):
         As in `Recurrent` and `torch.nn.RNN`.
     residual : bool, default=False
         h = h' + tanh(...): with nonlinearity="tanh" only.
+    periods : sequence of int or None, default=None
+        A clockwork RNN (Koutnik et al. 2014): as many groups of units, each of which computes at the steps that its
+        period divides, and sees itself and the slower groups. Its state is (h, clock). With nonlinearity="tanh" only.
     recurrent_init, recompute, weight_dtype, recurrent_dropout, zoneout, dtype, seed
         As in `Recurrent`.
 
@@ -192,6 +198,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         *,
         residual: bool = False,
+        periods: Sequence[int] | None = None,
         recurrent_init: str = "uniform",
         recompute: bool = False,
         weight_dtype: str | None = None,
@@ -202,10 +209,13 @@ class RNN(Recurrent):
     ) -> None:
         self.nonlinearity = check.choice(nonlinearity, "nonlinearity", ("tanh", "relu", "hardtanh"))
         self.residual = check.flag(residual, "residual")
-        if residual and nonlinearity != "tanh":
-            raise ValueError(f"residual=True needs nonlinearity='tanh', got {nonlinearity!r}")
+        for name, chosen in (("residual=True", residual), (f"periods={periods!r}", periods is not None)):
+            if chosen and nonlinearity != "tanh":
+                raise ValueError(f"{name} needs nonlinearity='tanh', got {nonlinearity!r}")
+        if residual and periods is not None:
+            raise ValueError(f"periods must be None with residual=True, got {periods!r}")
         super().__init__(
-            "rnn_residual" if residual else f"rnn_{nonlinearity}",
+            "rnn_residual" if residual else f"rnn_{nonlinearity}" if periods is None else "rnn_clockwork",
             input_size,
             hidden_size,
             num_layers,
@@ -218,22 +228,24 @@ class RNN(Recurrent):
             weight_dtype=weight_dtype,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
+            periods=periods,
             dtype=dtype,
             seed=seed,
         )
 
 
 def from_cell(cell: str, input_size: int, hidden_size: int, **options: Any) -> Recurrent:
-    """Return a layer of any registered cell, by its name.
+    """Return a layer of any registered cell, or a `TimeDelay`, by its name.
 
     Parameters
     ----------
     cell : str
-        A name listed by `lstmcore.cells`, such as "lstm" or "gru_reset_before".
+        A name listed by `lstmcore.cells`, such as "lstm" or "gru_reset_before", or "tdnn_tanh", "tdnn_relu",
+        "tdnn_hardtanh" or "tdnn_linear".
     input_size, hidden_size : int
         As in `Recurrent`.
     **options
-        Further arguments of `Recurrent`, by name.
+        Further arguments of `Recurrent`, or of `TimeDelay`, by name.
 
     Returns
     -------
@@ -245,7 +257,14 @@ def from_cell(cell: str, input_size: int, hidden_size: int, **options: Any) -> R
     ValueError, TypeError
         If the cell or an option is unknown, with the valid names, or a value is not as described.
     """
-    valid = list(inspect.signature(Recurrent).parameters)[3:]
-    for name in options:
-        check.choice(name, "option", valid)
-    return Recurrent(cell, input_size, hidden_size, **options)
+    recurrent = inspect.signature(Recurrent).parameters
+    if cell not in TIME_DELAY_CELLS:
+        for name in options:
+            check.choice(name, "option", list(recurrent)[3:])
+        return Recurrent(cell, input_size, hidden_size, **options)
+    valid = list(inspect.signature(TimeDelay).parameters)[2:]
+    for name in [name for name in options if name not in valid]:
+        default = recurrent[check.choice(name, "option", [*valid, *list(recurrent)[3:]])].default
+        if (value := options.pop(name)) != default:
+            raise ValueError(f"{name} must be {default!r} for cell {cell!r}, which feeds nothing back, got {value!r}")
+    return TimeDelay(input_size, hidden_size, **{**options, "nonlinearity": cell.removeprefix("tdnn_")})

@@ -48,6 +48,19 @@ class Model:
         """JSON entries of this kind of model."""
         raise NotImplementedError
 
+    def _network_config(self) -> dict[str, Any]:
+        """JSON entries of the network."""
+        from lstmcore.model_file import network_config
+
+        return network_config(self.network)
+
+    @classmethod
+    def _build_network(cls, config: dict[str, Any], tensors: dict[str, Array], weight_dtype: str | None) -> Any:
+        """Make a network, whose parameters are then loaded, from what `_network_config` gave."""
+        from lstmcore.model_file import VECTORS, build_network
+
+        return build_network(config, tensors.get(VECTORS), weight_dtype)
+
     @classmethod
     def _from_task_config(cls, network: Network, config: dict[str, Any]) -> Model:
         """Make a model from what `_task_config` gave."""

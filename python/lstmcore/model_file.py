@@ -22,17 +22,14 @@ FORMAT = 1
 """Version of the format that this version writes, and the newest that it reads."""
 
 _KEY = "lstmcore"
-_VECTORS = "embedding.weight"
-_RECURRENT = (
-    *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
-    *("dropout", "recurrent_dropout", "zoneout", "peepholes"),
-)
+VECTORS = "embedding.weight"
 _EMBEDDING = ("n_tokens", "dim", "trainable")
 _KINDS = {
     "classifier": ("lstmcore.model", "ClassifierModel"),
     "tagger": ("lstmcore.model", "TaggerModel"),
     "regressor": ("lstmcore.model", "RegressorModel"),
     "forecaster": ("lstmcore.forecasting", "ForecasterModel"),
+    "seq2seq": ("lstmcore.seq2seq_model", "Seq2SeqModel"),
 }
 
 
@@ -50,7 +47,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     config = {
         "format": FORMAT,
         "kind": model.kind,
-        "network": network_config(model.network),
+        "network": model._network_config(),
         "task": model._task_config(),
     }
     _files.write_tensors(path, _tensors(model.network), _KEY, config)
@@ -85,11 +82,12 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> Mo
         check.choice(weight_dtype, "weight_dtype", ("bfloat16",))
     try:
         module, name = _KINDS[config["kind"]]
-        network = build_network(config["network"], tensors.get(_VECTORS), weight_dtype)
-        if _VECTORS not in network.parameters:
-            tensors.pop(_VECTORS, None)
+        kind: type[Model] = getattr(import_module(module), name)
+        network = kind._build_network(config["network"], tensors, weight_dtype)
+        if VECTORS not in network.parameters:
+            tensors.pop(VECTORS, None)
         network.load_parameters(tensors)
-        model: Model = getattr(import_module(module), name)._from_task_config(network, config["task"])
+        model = kind._from_task_config(network, config["task"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged model file: {type(error).__name__}: {error}") from error
     return model
@@ -100,7 +98,7 @@ def network_config(network: Network) -> dict[str, Any]:
     recurrent, embedding = network.recurrent, network.embedding
     return {
         "dtype": network.dtype.name,
-        "recurrent": {name: getattr(recurrent, name) for name in _RECURRENT},
+        "recurrent": {name: getattr(recurrent, name) for name in recurrent.config_names},
         "pooling": network.pooling,
         "dropout": network.dropout,
         "n_outputs": network.n_outputs,
@@ -122,8 +120,8 @@ def build_network(config: dict[str, Any], vectors: Array | None = None, weight_d
     return Network(recurrent, config["pooling"], dense, **options)
 
 
-def _tensors(network: Network) -> dict[str, Array]:
+def _tensors(network: Any) -> dict[str, Array]:
     """All parameters, and the vectors of an embedding that is not trained."""
-    if network.embedding is None:
+    if network.embedding is None or network.embedding.trainable:
         return network.parameters
-    return {**network.parameters, _VECTORS: network.embedding.weight}
+    return {**network.parameters, VECTORS: network.embedding.weight}

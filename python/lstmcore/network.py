@@ -199,7 +199,7 @@ class Network(Parameterized):
         if self.embedding is not None:
             batch = batch._replace(x=self.embedding.forward(batch.x))
         if self.initial is not None:
-            states = self._split_states(self.initial.forward(_given(batch.static)))
+            states = self.recurrent._states.split(self.initial.forward(_given(batch.static)))
         done = make_pass(Job(self.recurrent, self._readout, batch, states, training, seed), tbptt_steps)
         features = done.forward()
         self._dropped = seed | _HEAD if training and self.dropout else None
@@ -219,7 +219,7 @@ class Network(Parameterized):
         trains_embedding = self.embedding is not None and self.embedding.trainable
         dx, dstates = done.backward(dfeatures, trains_embedding)
         if self.initial is not None:
-            self.initial.backward(_join_states(dstates), need_dx=False)
+            self.initial.backward(self.recurrent._states.join(dstates), need_dx=False)
         if self.embedding is not None and dx is not None:
             self.embedding.backward(dx)
 
@@ -260,15 +260,7 @@ class Network(Parameterized):
 
     def initial_states(self, static: Array | None) -> list[Array] | None:
         """States [layers · directions, B, width] before the first step, from static features [B, n_static]."""
-        return None if self.initial is None else self._split_states(self.initial(_given(static)))
-
-    def _split_states(self, flat: Array) -> list[Array]:
-        layout, states, begin = self.recurrent._states, [], 0
-        for width in layout.widths.values():
-            part = flat[:, begin : begin + layout.count * width].reshape(len(flat), layout.count, width)
-            states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
-            begin += layout.count * width
-        return states
+        return None if self.initial is None else self.recurrent._states.split(self.initial(_given(static)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as the layers, which carry the parameters."""
@@ -283,11 +275,6 @@ def _given(static: Array | None) -> Array:
     if static is None:
         raise ValueError("the network needs static features, got None")
     return static
-
-
-def _join_states(states: list[Array]) -> Array:
-    """States [layers · directions, B, width] to [B, state_size], the inverse of `Network._split_states`."""
-    return np.concatenate([state.swapaxes(0, 1).reshape(state.shape[1], -1) for state in states], axis=1)
 
 
 def _check_widths(layers: dict[str, Any]) -> None:

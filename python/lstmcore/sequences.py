@@ -27,6 +27,8 @@ class Batch(NamedTuple):
         Which row of the data each sequence came from: ``targets[batch.order]`` are the targets of the batch.
     static : ndarray [B, n_static] or None
         Static features of each sequence.
+    source : Source or None
+        What each sequence was made from, of `lstmcore.pairs.Pairs`.
     """
 
     x: np.ndarray
@@ -34,6 +36,22 @@ class Batch(NamedTuple):
     lengths: np.ndarray
     order: np.ndarray
     static: np.ndarray | None = None
+    source: Source | None = None
+
+
+class Source(NamedTuple):
+    """The sequences that those of a batch were made from, a batch themselves.
+
+    Attributes
+    ----------
+    batch : Batch
+        The sources, packed in an order of their own.
+    position : ndarray [B] of int64
+        Where in it each sequence finds its source.
+    """
+
+    batch: Batch
+    position: np.ndarray
 
 
 class Sequences:

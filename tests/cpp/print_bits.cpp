@@ -1,6 +1,6 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
-// dropout, recurrent dropout and zoneout, float64) and pooling. The same lines on every instruction set with FMA is the
-// promise; `make test-arm` compares them with another architecture.
+// dropout, recurrent dropout and zoneout, float64), of time-delay layers and pooling. The same lines on every
+// instruction set with FMA is the promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -33,7 +33,7 @@ template <class S>
 std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool projection, bool bf16,
                            const std::vector<std::int64_t>& sizes, double noise = 0) {
   lstmcore::RecurrentConfig config{cell, 5, hidden, 2, true, noise, true, projection ? hidden - 1 : 0, bf16};
-  config.recurrent_dropout = config.zoneout = noise;
+  if (!lstmcore::cell_info(cell).clock) config.recurrent_dropout = config.zoneout = noise;
   lstmcore::Recurrent<S> network(config);
   lstmcore::Steps steps;
   steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
@@ -63,6 +63,19 @@ std::uint64_t pooling_hash(const char* kind, lstmcore::Index width, const std::v
   return hash(features, 0xcbf29ce484222325u);
 }
 
+template <class S>
+std::uint64_t time_delay_hash(const char* phi, lstmcore::Index hidden, const std::vector<std::int64_t>& sizes) {
+  lstmcore::TimeDelay<S> network({5, hidden, 2, {0, 1, 3}, phi, true, 0});
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  const auto parameters = numbers<S>(network.parameter_count(), 1), x = numbers<S>(steps.N * 5, 2);
+  const auto c0 = numbers<S>(steps.B * network.c_size(), 3);
+  std::vector<S> y(static_cast<std::size_t>(steps.N * hidden)), cn(c0.size());
+  network.bind(parameters.data(), nullptr);
+  network.infer(steps, x.data(), {nullptr, c0.data()}, y.data(), {nullptr, cn.data()});
+  return hash(cn, hash(y, 0xcbf29ce484222325u));
+}
+
 }  // namespace
 
 int main() {
@@ -79,6 +92,12 @@ int main() {
                       forward_hash<double>(cell.name, hidden, projection, false, sizes));
         }
       }
+    }
+  }
+  for (const char* phi : {"tanh", "linear"}) {
+    for (const lstmcore::Index hidden : {3, 37}) {
+      std::printf("tdnn_%s %td %016" PRIx64 " %016" PRIx64 "\n", phi, hidden,
+                  time_delay_hash<float>(phi, hidden, batch), time_delay_hash<double>(phi, hidden, few_rows));
     }
   }
   for (const char* kind : {"mean", "max", "attention"}) {

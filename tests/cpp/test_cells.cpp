@@ -19,6 +19,7 @@ struct Problem {
   Sizes batch_sizes;
   bool reverse = false;
   std::vector<S> parameters, x, h0, c0;
+  lstmcore::Buffer<S> link, dlink;  // of a linked cell: what it hands up, and the gradient of that, zero
   std::unique_ptr<lstmcore::Unit<S>> unit;
 
   Problem(const std::string& name, lstmcore::UnitShape sizes, Sizes batch, unsigned seed = 1)
@@ -26,12 +27,19 @@ struct Problem {
     parameters = check::random<S>(unit->parameter_count(), seed, 0.5);
     x = check::random<S>(rows() * shape.input_size, seed + 1);
     h0 = check::random<S>(B() * h_width(), seed + 2);
-    c0 = check::random<S>(B() * shape.hidden_size, seed + 3);
+    c0 = check::random<S>(B() * c_width(), seed + 3, lstmcore::cell_info(cell).clock ? 20 : 1);
+    link.reserve(link_size());
   }
 
   Index B() const { return static_cast<Index>(batch_sizes[0]); }
   Index width() const { return shape.proj_size > 0 ? shape.proj_size : shape.hidden_size; }
   Index h_width() const { return width() * lstmcore::cell_info(cell).state_parts; }
+  Index link_size() const { return rows() * lstmcore::padded<S>(shape.hidden_size); }
+  S* no_link_gradient() {
+    std::fill_n(dlink.reserve(link_size()), link_size(), S(0));
+    return dlink.data();
+  }
+  Index c_width() const { return lstmcore::cell_info(cell).clock ? 1 : shape.hidden_size; }
   Index rows() const {
     Index sum = 0;
     for (std::int64_t size : batch_sizes) sum += size;
@@ -64,7 +72,7 @@ Result<S> forward(Problem<S>& p, Keep keep) {
   p.unit->pack(p.parameters.data());
   p.unit->forward(p.steps(),
                   {p.x.data(), p.h0.data(), has_c ? p.c0.data() : nullptr, out.y.data(), p.width(), out.hn.data(),
-                   has_c ? out.cn.data() : nullptr},
+                   has_c ? out.cn.data() : nullptr, nullptr, p.link.data()},
                   p.reverse, keep, {});
   return out;
 }
@@ -164,7 +172,7 @@ void check_rows_alone() {
       Problem<float> alone(cell, all.shape, Sizes(static_cast<std::size_t>(lengths[b]), 1));
       alone.parameters = all.parameters;
       alone.h0.assign(all.h0.begin() + b * all.h_width(), all.h0.begin() + (b + 1) * all.h_width());
-      alone.c0.assign(all.c0.begin() + b * 21, all.c0.begin() + (b + 1) * 21);
+      alone.c0.assign(all.c0.begin() + b * all.c_width(), all.c0.begin() + (b + 1) * all.c_width());
       for (std::int64_t t = 0, row = 0; t < lengths[b]; row += batch[t++]) {
         std::copy_n(all.x.data() + (row + b) * 3, 3, alone.x.data() + t * 3);
       }
@@ -181,7 +189,7 @@ struct Weights {
   explicit Weights(const Problem<double>& p)
       : dy(check::random<double>(p.rows() * p.width(), 11)),
         dhn(check::random<double>(p.B() * p.h_width(), 12)),
-        dcn(check::random<double>(p.B() * p.shape.hidden_size, 13)) {}
+        dcn(check::random<double>(p.B() * p.c_width(), 13)) {}
 };
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
@@ -219,7 +227,8 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
                                       has_c ? w.dcn.data() : nullptr,
                                       dx.data(),
                                       dh0.data(),
-                                      has_c ? dc0.data() : nullptr};
+                                      has_c ? dc0.data() : nullptr,
+                                      p.no_link_gradient()};
   p.unit->backward(p.steps(), io, reverse, p.parameters.data(), gradients.data());
   for (std::size_t i = 0; i < gradients.size(); ++i) gradients[i] -= before[i];  // it adds
 
@@ -290,6 +299,7 @@ void check_backward_bits() {
         io.lddy = p.width();
         io.dx = dx.data();
         io.dh0 = dh0.data();
+        io.dlink = p.no_link_gradient();
         p.unit->backward(p.steps(), io, reverse, p.parameters.data(), gradients.data());
         if (expected_dx.empty()) {
           expected_gradients = gradients;

@@ -195,6 +195,41 @@ void check_traces() {
   }
 }
 
+// Where all periods are 1 the last module is a plain RNN of its units; another module also sees it. A module of period
+// 2 holds its state at odd steps, and goes on at the clock that it is given.
+void check_clockwork() {
+  lstmcore::RecurrentConfig config{"rnn_clockwork", 3, 7};
+  config.periods = {1, 2, 6};
+  const Index units[] = {0, 2, 4, 7};  // where the modules begin
+  Stack<float> s(config, {2, 2, 2, 2, 2, 2, 1});
+  s.c0 = {5, 0};
+  const Result<float> out = infer(s);
+  CHECK(out.cn[0] == 0 && out.cn[1] == 0, "the clock counts modulo the common multiple");
+  const auto held = [&](int b, Index t, int module) {
+    const float* before = t == 0 ? s.h0.data() + b * 7 : out.y.data() + ((t - 1) * 2 + b) * 7;
+    const float* after = out.y.data() + (s.steps.offset[t] + b) * 7;
+    return std::equal(after + units[module], after + units[module + 1], before + units[module]);
+  };
+  for (int b : {0, 1}) {
+    for (Index t = 0; t < (b == 0 ? 7 : 6); ++t) {
+      for (int module = 0; module < 3; ++module) {
+        const bool ticks = (static_cast<Index>(s.c0[b]) + t) % config.periods[module] == 0;
+        CHECK(held(b, t, module) != ticks, "module %d of sequence %d at step %td", module, b, t);
+      }
+    }
+  }
+  for (const std::vector<Index>& wrong : {std::vector<Index>{2, 1}, {0, 1}, {1, 2, 3, 4, 5, 6, 7, 8}}) {
+    bool raised = false;
+    config.periods = wrong;
+    try {
+      const lstmcore::Recurrent<float> layers(config);
+    } catch (const std::invalid_argument&) {
+      raised = true;
+    }
+    CHECK(raised, "wrong periods are refused");
+  }
+}
+
 void check_side_by_side() {
   lstmcore::set_max_threads(2);
   for (const int thrower : {0, 1, 2}) {
@@ -244,7 +279,8 @@ void check_teams_of_several_callers() {
 int main() {
   check_names();
   check_composition();
-  for (const char* cell : {"lstm", "lstm_peephole", "gru", "gru_reset_before", "rnn_tanh", "rnn_residual"}) {
+  for (const char* cell : {"lstm", "lstm_peephole", "gru", "gru_reset_before", "rnn_tanh", "rnn_residual",
+                           "lstm_depth_gated", "grid_lstm", "rnn_clockwork"}) {
     check_gradients({cell, 3, 6, 3, true, 0, true});
     check_gradients({cell, 3, 9, 2, true, 0.3});
   }
@@ -252,16 +288,17 @@ int main() {
   check_gradients({"gru", 2, 5, 1, false, 0, true});
   for (const bool recompute : {false, true}) {
     for (const char* cell : {"lstm_peephole", "lstm_layernorm", "gru_reset_before", "gru_layernorm", "rnn_residual",
-                             "mgu", "indrnn_tanh"}) {
+                             "lstm_depth_gated", "grid_lstm", "mgu", "indrnn_tanh"}) {
       check_gradients({cell, 3, 9, 2, true, 0.2, true, 0, false, recompute, 0.3, 0.2});
     }
     check_gradients({"lstm", 3, 6, 1, true, 0, false, 4, false, recompute, 0.3, 0.2});
   }
   check_dropout();
+  check_clockwork();
   check_side_by_side();
   check_teams_of_several_callers();
   check_traces();
-  for (const char* cell : {"lstm_peephole", "gru_reset_before"}) {
+  for (const char* cell : {"lstm_peephole", "gru_reset_before", "lstm_depth_gated", "grid_lstm", "rnn_clockwork"}) {
     check_directions(cell, false);
     check_directions(cell, true);
   }

@@ -23,6 +23,7 @@
 // A cell with kNormalised > 0 has one stage in kPhases phases: before the pointwise part of each, some gates are
 // normalised over the units of a row, as kNorms says (layer_norm.hpp). forward<phase> and backward<phase> then stand
 // for forward<stage> and backward<stage>; backward leaves the gradients of γ ⊙ x̂ + β.
+// Linked and OwnOutput, as base classes, say that a cell takes part in more than the recurrence of its h: see there.
 #pragma once
 
 #include <type_traits>
@@ -33,6 +34,18 @@
 
 namespace lstmcore {
 
+// A cell that reads, beside x, `lower` of the same unit and step in the layer below, and hands `upper` to the layer
+// above. backward finds ∂/∂upper in row.dlink and leaves ∂/∂lower there. The lowest layer has no lower: it is a cell of
+// its own, the second one of a pair in registry.hpp.
+struct Linked {};
+
+// A cell whose output is not h: forward stores it to row.y, backward finds ∂/∂y in row.dy.
+struct OwnOutput {};
+
+template <class Cell>
+constexpr bool is_linked = std::is_base_of_v<Linked, Cell>;
+template <class Cell>
+constexpr bool has_own_output = std::is_base_of_v<OwnOutput, Cell>;
 // What most cells have in common; a cell states how it differs.
 struct CellBase {
   static constexpr int kStages = 1, kVectors = 0, kNormalised = 0, kStateParts = 1;

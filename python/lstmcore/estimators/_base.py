@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,10 +77,75 @@ class RNNEstimator(NetworkOptions, TrainingOptions, BaseEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(SequenceOptions, RNNEstimator):
+class SupervisedEstimator(RNNEstimator):
+    """Base of the estimators whose trainer goes through samples again and again. Subclasses give `_loss`, `_score`."""
+
+    _trainer: Trainer = field(init=False)
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
+        raise NotImplementedError
+
+    def _read_weights(self, sample_weight: Any, sequences: Sized) -> Array | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, np.empty((len(sequences), 1)), ensure_non_negative=True)
+        if not weights.any():
+            raise ValueError("sample_weight must hold a weight above zero, got only zeros")
+        return np.asarray(weights)
+
+    def _train(
+        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
+    ) -> None:
+        trainer = self._trainer
+        trainer.config = self._training_config(self._loss())
+        if max_epochs is not None:  # one more epoch of a training whose end nobody knows: no schedule
+            trainer.config = replace(trainer.config, schedule="constant", warmup_epochs=0)
+        trainer.config.score = self._score if validation is not None else None
+        trainer.learning_rate = float(self.learning_rate)
+        try:
+            trainer.fit(
+                data.sequences,
+                data.targets,
+                weights=data.weights,
+                validation=None if validation is None else validation[:3],
+                max_epochs=max_epochs,
+                resume_from=resume_from,
+            )
+        finally:
+            trainer.config.score = None
+            self._report(trainer)
+
+    def _split_generator(self, resume_from: Any) -> np.random.Generator:
+        """What decides who is held out: the same for a training that is resumed."""
+        if resume_from is None:
+            extra: dict[str, Any] = {"split_seed": int(self._trainer.rng.integers(1 << 62))}
+        else:
+            extra = checkpoint.read_extra(resume_from)
+        if "split_seed" not in extra:
+            raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
+        self._trainer.extra |= extra
+        return np.random.default_rng(extra["split_seed"])
+
+    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Indices to train on and to hold out."""
+        n = len(data.sequences)
+        n_held_out = max(1, round(self.validation_fraction * n))
+        if n - n_held_out < 1:
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction!r} leaves nothing of {n} sequences"
+            )
+        shuffled = rng.permutation(n)
+        return np.sort(shuffled[n_held_out:]), np.sort(shuffled[:n_held_out])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceEstimator(SequenceOptions, SupervisedEstimator):
     """Base of the estimators that learn from many sequences: ``fit → _start, _train → Trainer.fit``.
 
-    Subclasses give `_read_targets`, `_new_model`, `_encode`, `_loss` and `_score`.
+    Subclasses give `_read_targets`, `_new_model` and `_encode`, too.
     """
 
     model_: SequenceModel = field(init=False)
@@ -182,12 +248,6 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
         """Weights of the sequences by their classes."""
         return None
 
-    def _loss(self) -> Loss:
-        raise NotImplementedError
-
-    def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
-        raise NotImplementedError
-
     # ---- reading ----
 
     def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
@@ -210,14 +270,6 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
         sequences = self._read(X, "X", static)
         self._check_features(X, sequences)
         return sequences
-
-    def _read_weights(self, sample_weight: Any, sequences: Sequences) -> Array | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, np.empty((len(sequences), 1)), ensure_non_negative=True)
-        if not weights.any():
-            raise ValueError("sample_weight must hold a weight above zero, got only zeros")
-        return np.asarray(weights)
 
     def _set_features(self, X: Any, sequences: Sequences) -> None:
         """Remember what features there are."""
@@ -252,50 +304,6 @@ class SequenceEstimator(SequenceOptions, RNNEstimator):
         if weights is not None:
             weights = weights.astype(model.network.dtype)
         return Samples(model.prepare(sequences), self._encode(raw), weights)
-
-    def _train(
-        self, data: Samples, validation: Samples | None, max_epochs: int | None = None, resume_from: Any = None
-    ) -> None:
-        trainer = self._trainer
-        trainer.config = self._training_config(self._loss())
-        if max_epochs is not None:  # one more epoch of a training whose end nobody knows: no schedule
-            trainer.config = replace(trainer.config, schedule="constant", warmup_epochs=0)
-        trainer.config.score = self._score if validation is not None else None
-        trainer.learning_rate = float(self.learning_rate)
-        try:
-            trainer.fit(
-                data.sequences,
-                data.targets,
-                weights=data.weights,
-                validation=None if validation is None else validation[:3],
-                max_epochs=max_epochs,
-                resume_from=resume_from,
-            )
-        finally:
-            trainer.config.score = None
-            self._report(trainer)
-
-    def _split_generator(self, resume_from: Any) -> np.random.Generator:
-        """What decides who is held out: the same for a training that is resumed."""
-        if resume_from is None:
-            extra: dict[str, Any] = {"split_seed": int(self._trainer.rng.integers(1 << 62))}
-        else:
-            extra = checkpoint.read_extra(resume_from)
-        if "split_seed" not in extra:
-            raise ValueError(f"resume_from={str(resume_from)!r} is a checkpoint of a fit without early_stopping")
-        self._trainer.extra |= extra
-        return np.random.default_rng(extra["split_seed"])
-
-    def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Indices to train on and to hold out."""
-        n = len(data.sequences)
-        n_held_out = max(1, round(self.validation_fraction * n))
-        if n - n_held_out < 1:
-            raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction!r} leaves nothing of {n} sequences"
-            )
-        shuffled = rng.permutation(n)
-        return np.sort(shuffled[n_held_out:]), np.sort(shuffled[:n_held_out])
 
     def _fitted_model(self) -> SequenceModel:
         model = super()._fitted_model()

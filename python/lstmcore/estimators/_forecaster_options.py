@@ -11,6 +11,7 @@ from lstmcore import _time_index as time_index
 from lstmcore import _validation as check
 from lstmcore._layout import Layout
 from lstmcore._panel import Panel, Record
+from lstmcore._samples import Samples
 from lstmcore._series import Frame, Lesson
 from lstmcore.calendar import check_features, useful_features
 from lstmcore.estimators._base import RNNEstimator
@@ -31,11 +32,14 @@ class ForecasterOptions(RNNEstimator):
     Parameters
     ----------
     window : int, default=64
-        Steps of a training window: how far back gradients flow.
+        Steps of a training window: how far back gradients flow. With ``cell="tdnn"`` the first of them, as many as the
+        network looks back, are seen but not learnt from.
     horizon : int, default=1
         Steps ahead that are forecast.
     strategy : {"direct", "recursive"}, default="direct"
-        "recursive": learn one step, and feed forecasts back as if observed to get further. Not with X.
+        "recursive": learn one step, and feed forecasts back as if observed to get further. Not with X. Together with
+        ``cell="tdnn"`` that is a NARX network (Leontaritis & Billings 1985; Lin et al. 1996): trained on true lags
+        ("series-parallel"), it forecasts on its own ("parallel"), and `known` holds its exogenous inputs.
     difference : bool or int, default=False
         Show the network differences of y and let it forecast changes: since the latest observation (True or 1), for
         series whose level wanders, such as prices (take logarithms first); or with a number, such as 24, since as many
@@ -78,6 +82,11 @@ class ForecasterOptions(RNNEstimator):
         super()._check_options()
         check.integer(self.window, "window", 2)
         check.integer(self.horizon, "horizon")
+        if self.window <= self._looks_back():
+            raise ValueError(
+                f"window must be above {self._looks_back()}, the steps back that delays={self.delays!r} and "
+                f"num_layers={self.num_layers} reach, got {self.window!r}"
+            )
         check.choice(self.strategy, "strategy", ("direct", "recursive"))
         if not isinstance(self.difference, (bool, np.bool_)):
             check.integer(self.difference, "difference")
@@ -152,17 +161,29 @@ class ForecasterOptions(RNNEstimator):
         rows = [check.contiguous(model.scaling.inputs.apply(lesson.rows), dtype) for lesson in lessons]
         answers = [check.contiguous(model.scaling.outputs.apply(lesson.answers), dtype) for lesson in lessons]
         values, targets = np.concatenate(rows), np.concatenate(answers)
-        validation, offsets = None, np.cumsum([0, *map(len, rows)])[:-1]
+        offsets = np.cumsum([0, *map(len, rows)])[:-1]
+        train = Sequences(values, *windows_of([split.train for split in splits], offsets, int(self.window)))
+        windows, validation = self._counted(Samples(train, targets, by_row=True)), None
         if self.early_stopping:
-            held_out = [split.validation for split in splits]
-            begins = [part.start + offset for part, offset in zip(held_out, offsets, strict=True)]
-            validation = Sequences(values, begins, [part.stop - part.start for part in held_out]), targets
-        windows = Sequences(values, *windows_of([split.train for split in splits], offsets, int(self.window)))
+            lead, held_out = self._looks_back(), [split.validation for split in splits]
+            begins = [part.start - lead + offset for part, offset in zip(held_out, offsets, strict=True)]
+            kept = Sequences(values, begins, [part.stop - part.start + lead for part in held_out])
+            validation = self._counted(Samples(kept, targets, by_row=True))[:3]
         trainer = Trainer(model.network, self._training_config(self._loss()), rng)
         try:
-            trainer.fit(windows, targets, validation=validation, resume_from=resume_from)
+            trainer.fit(
+                windows.sequences,
+                windows.targets,
+                weights=windows.weights,
+                validation=validation,
+                resume_from=resume_from,
+            )
         finally:
             self._report(trainer)
+
+    def _counted(self, samples: Samples) -> Samples:
+        """Leave rows out of the loss before which a network lacks some of what it sees at once."""
+        return samples.after(self._looks_back()) if self._looks_back() else samples
 
     def _loss(self) -> Loss:
         if self.quantiles is not None:

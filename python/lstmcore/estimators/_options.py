@@ -9,16 +9,18 @@ from typing import Any, TypeVar
 
 from sklearn.utils.class_weight import compute_sample_weight
 
+from lstmcore import _options as layer_options
 from lstmcore import _validation as check
 from lstmcore._isa import core
-from lstmcore._options import peepholes
 from lstmcore._validation import Array
 from lstmcore.losses import Loss
+from lstmcore.time_delay import CELLS as TIME_DELAY_CELLS
+from lstmcore.time_delay import checked_delays
 from lstmcore.training import TrainingConfig
 
 Class = TypeVar("Class", bound=type)
 
-CELL_ALIASES = {"rnn": "rnn_tanh"}
+CELL_ALIASES = {"rnn": "rnn_tanh", "tdnn": "tdnn_tanh"}
 
 
 def documented(cls: Class) -> Class:
@@ -55,7 +57,8 @@ class NetworkOptions:
     Parameters
     ----------
     cell : str, default="lstm"
-        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh".
+        A name that `lstmcore.cells` lists; "rnn" means "rnn_tanh". Or "tdnn", which remembers a fixed number of steps:
+        `lstmcore.TimeDelay` with tanh; also "tdnn_relu", "tdnn_hardtanh" and "tdnn_linear".
     peepholes : bool, str or None, default=None
         Gates of an LSTM that see the cell state: letters such as "io", True for all, None for what the name says.
     hidden_size, num_layers : int, default=64, 1
@@ -68,9 +71,13 @@ class NetworkOptions:
     zoneout : float, default=0.0
         Probability with which a unit keeps its previous value at a step of training; predictions take the expected
         value (Krueger et al. 2017).
+    periods : sequence of int, optional
+        Of a clockwork cell: the period of each group of units in steps, see `RNN`; default: 1, 2, 4, 8.
     recompute : bool, default=False
         Compute the gates again in the backward pass instead of keeping them: about a third of the memory of training,
         about a quarter more time, the same bits.
+    delays : int or iterable of int, default=8
+        Of the "tdnn" cells: which steps each layer sees, 0 being the present one; a number means the latest so many.
     """
 
     cell: str = "lstm"
@@ -80,24 +87,39 @@ class NetworkOptions:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
+    periods: Any = None
     recompute: bool = False
+    delays: Any = 8
 
     def _check_options(self) -> None:
         """Check every option; ValueError or TypeError names it and quotes its value."""
         registry = {info["name"]: info for info in core.cells()}
-        check.choice(self.cell, "cell", [*registry, *CELL_ALIASES])
-        peepholes(self.peepholes, CELL_ALIASES.get(self.cell, self.cell), registry)
-        check.integer(self.hidden_size, "hidden_size")
+        cell = check.choice(self.cell, "cell", [*registry, *TIME_DELAY_CELLS, *CELL_ALIASES])
+        cell = CELL_ALIASES.get(cell, cell)
+        hidden_size = check.integer(self.hidden_size, "hidden_size")
+        if cell in registry:
+            layer_options.peepholes(self.peepholes, cell, registry)
+            layer_options.periods(self.periods, hidden_size, registry[cell])
+            for name in ("recurrent_dropout", "zoneout"):
+                layer_options.recurrent_noise(getattr(self, name), name, registry[cell])
         check.integer(self.num_layers, "num_layers")
-        for name in ("dropout", "recurrent_dropout", "zoneout"):
-            check.fraction(getattr(self, name), name)
+        check.fraction(self.dropout, "dropout")
         check.flag(self.recompute, "recompute")
+        checked_delays(self.delays)
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ("num_layers", "peepholes", "recurrent_dropout", "zoneout", "recompute")
+        names = ["num_layers", "peepholes", "periods", "recurrent_dropout", "zoneout", "recompute"]
+        if CELL_ALIASES.get(self.cell, self.cell) in TIME_DELAY_CELLS:
+            names.append("delays")
         between = self.dropout if self.num_layers > 1 else 0.0
         return {**{name: getattr(self, name) for name in names}, "dropout": between}
+
+    def _looks_back(self) -> int:
+        """How many steps before the present one the network sees at once: 0 where a state carries what it knows."""
+        if CELL_ALIASES.get(self.cell, self.cell) not in TIME_DELAY_CELLS:
+            return 0
+        return int(self.num_layers) * max(checked_delays(self.delays))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
