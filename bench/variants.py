@@ -33,6 +33,7 @@ VARIANTS = {  # the paper's name, and ours with options
     "NOG: no output gate": ("lstm_no_output_gate", True),
     "NIAF: linear g": ("lstm_no_input_activation", True),
     "NOAF: h = o ⊙ c": ("lstm_no_output_activation", True),
+    "FGR: gates see gates": ("lstm_full_gate_recurrence", True),
     "GRU": ("gru", None),
     "MGU": ("mgu", None),
     "IndRNN": ("indrnn", None),

@@ -171,7 +171,7 @@ class Layer {
       const auto finite = [&](const S* state, Index width) {
         return state == nullptr || first_nonfinite(state, core_.unit_count() * rows * width) < 0;
       };
-      expect(finite(initial.h, core_.h_size()) && finite(initial.c, core_.c_size()), "a state is not finite");
+      expect(finite(initial.h, core_.state_size()) && finite(initial.c, core_.c_size()), "a state is not finite");
       core_.infer(passing_, input.data(), initial, y, final);
     });
   }
@@ -198,7 +198,7 @@ class Layer {
     return input;
   }
 
-  std::array<Index, 2> widths() const { return {core_.h_size(), core_.c_size()}; }
+  std::array<Index, 2> widths() const { return {core_.state_size(), core_.c_size()}; }
   int state_count() const { return core_.info().has_c ? 2 : 1; }
 
   // Pointers into the caller's states, and the arrays that keep them alive. None, or None entries: zeros.

@@ -33,6 +33,7 @@ py::list list_cells() {
     entry["projection"] = cell.projection;
     entry["own_output"] = cell.own_output;
     entry["noise"] = !cell.clock;
+    entry["state_parts"] = cell.state_parts;
     entry["peepholes"] = cell.peepholes;
     entry["default_peepholes"] = cell.default_peepholes;
     list.append(entry);

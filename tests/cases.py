@@ -60,7 +60,8 @@ class Case:
         """The initial state, zero unless `initial`, as a tuple for every cell."""
         count = self.num_layers * (2 if self.bidirectional else 1)
         draw = self.rng("states").standard_normal if self.initial else np.zeros
-        widths = {"h": self.proj_size or self.hidden_size, "c": self.hidden_size, "clock": 1}
+        wide = REGISTRY[self.cell]["state_parts"] * (self.proj_size or self.hidden_size)
+        widths = {"h": wide, "c": self.hidden_size, "clock": 1}
         names = REGISTRY[self.cell]["states"]
         states = {name: 0.5 * draw((count, self.batch, widths[name])) for name in names}
         if "clock" in states:

@@ -125,6 +125,18 @@ def lstm_no_output_activation(w, x, state):
     return ablated(w, x, state, out_is=identity)
 
 
+def lstm_full_gate_recurrence(w, x, state):
+    joined, c = state
+    h, *gates = split(w["mask"] * joined, 4)
+    a_i, a_f, a_g, a_o = split(inputs_and_recurrence({**w, "mask": 1.0}, x, h), 4)
+    r_i, r_f, r_o = split(np.concatenate(gates, axis=-1) @ w["weight_gates"].T, 3)
+    i = sigmoid(a_i + r_i + w.get("weight_ci", 0) * c)
+    f = sigmoid(a_f + r_f + w.get("weight_cf", 0) * c)
+    c = f * c + i * np.tanh(a_g)
+    o = sigmoid(a_o + r_o + w.get("weight_co", 0) * c)
+    return np.concatenate([o * np.tanh(c), i, f, o], axis=-1), c
+
+
 def gru(w, x, state):
     (h,) = state
     x_r, x_z, x_n = split(x @ w["weight_ih"].T + w["bias_ih"], 3)
@@ -282,6 +294,7 @@ CELLS: dict[str, Callable] = {
         lstm_no_output_gate,
         lstm_no_input_activation,
         lstm_no_output_activation,
+        lstm_full_gate_recurrence,
         gru,
         gru_reset_before,
         mgu,
@@ -338,8 +351,9 @@ def run_cell(
         if kept is not None:
             new = tuple(k[t] * old + (1 - k[t]) * s for k, old, s in zip(kept, state, new, strict=True))
         state = tuple(np.where(alive, after, before) for after, before in zip(new, state, strict=True))
+        parts = 4 if "weight_gates" in w else 1  # of h, which are the output and what else the next step sees
         own_output = isinstance(found, Linked) and found.y is not found[0]
-        outputs.append(np.where(alive, found.y if own_output else new[0], 0))
+        outputs.append(np.where(alive, found.y if own_output else split(new[0], parts)[0], 0))
         if link is not None:
             link[t] = found.upper
     return np.stack(outputs), state

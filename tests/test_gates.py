@@ -21,6 +21,10 @@ MISSING = {"coupled": "f", "no_input_gate": "i", "no_forget_gate": "f", "no_outp
 
 def lstm_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple) -> Arrays:
     h, c = state
+    if cell == "lstm_full_gate_recurrence":
+        return dict(zip("ifo", split(new[0], 4)[1:], strict=True)) | {
+            "g": np.tanh(split(reference.inputs_and_recurrence(w, x, h[:, : c.shape[1]]), 4)[2])
+        }
     zero = np.zeros(c.shape[1])
     p_i, p_f, p_o = (w.get(f"weight_c{gate}", zero) for gate in "ifo")
     sums = reference.inputs_and_recurrence(w, x, h)
@@ -97,6 +101,7 @@ def step_gates(cell: str, w: Arrays, x: np.ndarray, state: tuple, new: tuple, *l
     else:
         found = {} if gates is None else gates(cell, w, x, state, new)
     states = dict(zip(REGISTRY[cell]["states"], new, strict=True))
+    states["h"] = split(states["h"], REGISTRY[cell]["state_parts"])[0]
     return {**found, **{name: values for name, values in states.items() if name != "clock"}}
 
 

@@ -342,7 +342,7 @@ def test_forget_bias_is_what_a_cell_keeps_when_nothing_else_happens(cell: str) -
     vector = layer.flat_parameters
     vector[vector == plain.flat_parameters] = 0.0
     layer.parameters_changed()
-    ones = [np.ones((1, 1, 4)) for _ in as_tuple(layer(np.zeros((1, 1, 3)))[1])]
+    ones = [np.ones(part.shape) for part in as_tuple(layer(np.zeros((1, 1, 3)))[1])]
     _, state = layer(np.zeros((1, 1, 3)), as_state(tuple(ones)))
     assert np.allclose(as_tuple(state)[-1], reference.sigmoid(2.0))
 

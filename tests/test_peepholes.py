@@ -19,6 +19,7 @@ SOME = [(cell, letters) for cell, letters in dict.fromkeys(SOME) if set(letters)
 
 def test_what_can_have_peepholes() -> None:
     whole = {"lstm_peephole": "ifo", "lstm_coupled_peephole": "io", "lstm_no_input_gate": "fo"}
+    whole |= {"lstm_full_gate_recurrence": "ifo"}
     whole |= {"lstm_no_forget_gate": "io", "lstm_no_output_gate": "if"}
     assert whole | {f"lstm_no_{part}_activation": "ifo" for part in ("input", "output")} == POSSIBLE
 

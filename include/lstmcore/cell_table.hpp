@@ -98,6 +98,7 @@ CellTraits cell_traits() {
   traits.stages = Cell::kStages;
   traits.blocks = Cell::kBlocks;
   traits.vectors = Cell::kVectors;
+  traits.state_parts = Cell::kStateParts;
   traits.normalised = Cell::kNormalised;
   if constexpr (Cell::kNormalised > 0) {
     traits.norms = Cell::kNorms.data();

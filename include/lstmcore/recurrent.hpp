@@ -69,6 +69,7 @@ class Recurrent {
   int directions() const { return config_.bidirectional ? 2 : 1; }
   int unit_count() const { return static_cast<int>(units_.size()); }
   Index h_size() const { return config_.proj_size > 0 ? config_.proj_size : config_.hidden_size; }
+  Index state_size() const { return info_.state_parts * h_size(); }  // of the state h
   Index c_size() const { return info_.clock ? 1 : config_.hidden_size; }
   Index output_size() const { return directions() * h_size(); }
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -110,10 +111,10 @@ class Recurrent {
         io.x = layer == 0 ? x_ : kept_output(layer - 1).data();
         io.dy = dy == nullptr ? nullptr : dy + direction * h_size();
         io.lddy = inner;
-        io.dhn = at(dfinal.h, u, steps.B, h_size());
+        io.dhn = at(dfinal.h, u, steps.B, state_size());
         io.dcn = at(dfinal.c, u, steps.B, c_size());
         io.dx = direction == 0 ? to : to_reverse;
-        io.dh0 = at(dinitial.h, u, steps.B, h_size());
+        io.dh0 = at(dinitial.h, u, steps.B, state_size());
         io.dc0 = at(dinitial.c, u, steps.B, c_size());
         if (info_.linked) {
           io.dlink = dlinks_[direction].reserve(link_size(steps));
@@ -194,11 +195,11 @@ class Recurrent {
         const int u = layer * directions() + direction;
         ForwardArrays<S> io;
         io.x = x;
-        io.h0 = at(initial.h, u, steps.B, h_size());
+        io.h0 = at(initial.h, u, steps.B, state_size());
         io.c0 = at(initial.c, u, steps.B, c_size());
         io.y = to == nullptr ? nullptr : to + direction * h_size();
         io.ldy = output_size();
-        io.hn = at(final.h, u, steps.B, h_size());
+        io.hn = at(final.h, u, steps.B, state_size());
         io.cn = at(final.c, u, steps.B, c_size());
         if (info_.linked) {
           const bool kept = keep != Keep::Nothing;

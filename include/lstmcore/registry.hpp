@@ -13,6 +13,7 @@
 #include "lstmcore/cells/mgu.hpp"
 #include "lstmcore/cells/rnn.hpp"
 #include "lstmcore/clockwork.hpp"
+#include "lstmcore/gate_recurrence.hpp"
 #include "lstmcore/sequence.hpp"
 
 namespace lstmcore {
@@ -27,11 +28,13 @@ struct CellInfo {
   bool clock = false;               // c is a step number, of width 1
   std::string peepholes{};          // letters of the gates that can have one
   std::string default_peepholes{};  // of those that do unless the shape says otherwise
+  int state_parts = 1;              // how many times as wide as y the state h is
 };
 
 template <class Visit>
 void for_each_cell(Visit&& visit) {
   // visit.cell<Cell, CellWithProjection or void>(name, description)
+  // visit.unit<Unit>(name, description), of a cell that is more than a Sequence
   // visit.linked<LowestCell, CellAbove>(name, description)
   // visit.clockwork<CellOfModules>(name, description)
   constexpr Peepholes kNone = Peepholes::None, kSome = Peepholes::OnRequest, kAll = Peepholes::ByDefault;
@@ -45,6 +48,7 @@ void for_each_cell(Visit&& visit) {
   visit.template cell<Lstm<NoOutputGate, kSome>, void>("lstm_no_output_gate", "LSTM with o = 1");
   visit.template cell<Lstm<NoInputActivation, kSome>, void>("lstm_no_input_activation", "LSTM with a linear g");
   visit.template cell<Lstm<NoOutputActivation, kSome>, void>("lstm_no_output_activation", "LSTM with h = o * c");
+  visit.template unit<GateRecurrence>("lstm_full_gate_recurrence", "LSTM whose gates see the last step's gates");
   visit.template cell<GruResetAfter, void>("gru", "GRU, reset gate after the product");
   visit.template cell<GruResetBefore, void>("gru_reset_before", "GRU, reset gate before the product");
   visit.template cell<Mgu, void>("mgu", "minimal gated unit");
@@ -69,19 +73,26 @@ template <class S>
 struct MakeUnit {
   std::string name;
   UnitShape shape;
-  std::unique_ptr<Unit<S>> unit;
+  std::unique_ptr<Unit<S>> made;
 
   template <class Cell, class Projected>
   void cell(const char* cell_name, const char*) {
     if (name != cell_name) return;
     if constexpr (!std::is_void_v<Projected>) {
       if (shape.proj_size > 0) {
-        unit = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
+        made = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
         return;
       }
     }
     refuse_projection();
-    unit = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
+    made = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
+  }
+
+  template <template <class> class Whole>
+  void unit(const char* cell_name, const char*) {
+    if (name != cell_name) return;
+    refuse_projection();
+    made = std::make_unique<Whole<S>>(shape);
   }
 
   void refuse_projection() const {
@@ -99,7 +110,7 @@ struct MakeUnit {
   void clockwork(const char* cell_name, const char*) {
     if (name != cell_name) return;
     refuse_projection();
-    unit = std::make_unique<Clockwork<S>>(cell_table<S, Cell>(), shape);
+    made = std::make_unique<Clockwork<S>>(cell_table<S, Cell>(), shape);
   }
 };
 
@@ -108,8 +119,13 @@ struct ListCells {
   template <class Cell, class Projected>
   void cell(const char* name, const char* description) {
     const std::string peepholes = peepholes_of(cell_traits<Cell>());
-    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>, has_own_output<Cell>, is_linked<Cell>,
-                    false, peepholes, Cell::kPeepholesByDefault ? peepholes : ""});
+    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>,
+                    has_own_output<Cell> || Cell::kStateParts > 1, is_linked<Cell>, false, peepholes,
+                    Cell::kPeepholesByDefault ? peepholes : "", Cell::kStateParts});
+  }
+  template <template <class> class Whole>
+  void unit(const char* name, const char* description) {
+    cell<typename Whole<float>::Cell, void>(name, description);
   }
   template <class Lowest, class Above>
   void linked(const char* name, const char* description) {
@@ -117,7 +133,7 @@ struct ListCells {
   }
   template <class Cell>
   void clockwork(const char* name, const char* description) {
-    list.push_back({name, description, true, false, false, false, true, "", ""});
+    list.push_back({name, description, true, false, false, false, true, "", "", 1});
   }
 };
 
@@ -147,7 +163,7 @@ std::unique_ptr<Unit<S>> make_unit(const std::string& name, const UnitShape& sha
   }
   detail::MakeUnit<S> visitor{name, shape, nullptr};
   for_each_cell(visitor);
-  return std::move(visitor.unit);
+  return std::move(visitor.made);
 }
 
 }  // namespace lstmcore

@@ -34,6 +34,8 @@ struct Row {
     value.store(gates[Stage] + g * Vec<S>::width);
   }
   LSTMCORE_INLINE Vec<S> vector(int j) const { return Vec<S>::load(vectors + j * vector_stride); }
+  LSTMCORE_INLINE S* part(int j) const { return mid + j * vector_stride; }
+  LSTMCORE_INLINE Vec<S> dpart(int j) const { return Vec<S>::load(dmid + j * vector_stride); }
 };
 
 // All rows of a step: row b of an array of states at array + b·ld.
@@ -46,7 +48,7 @@ struct StepRows {
   Index staying;
   S* mid;
   S *dh, *dc, *dmid;
-  Index ld_h, ld_units;
+  Index ld_h, ld_units, ld_mid;
   const S* lower;  // of a linked cell, with ld_units
   S *upper, *dlink;
   S* y;  // of a cell with an output of its own, with ld_h
@@ -67,12 +69,12 @@ struct StepRows {
             c_prev + lanes,
             h_after(b) + lane,
             c_after(b) + lane,
-            mid + lanes,
+            mid + b * ld_mid + lane,
             vectors + lane,
             vector_stride,
             dh + h_lane,
             dc + lanes,
-            dmid + lanes,
+            dmid + b * ld_mid + lane,
             lower + lanes,
             upper + lanes,
             dlink + lanes,

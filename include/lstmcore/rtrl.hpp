@@ -117,6 +117,8 @@ struct FindRtrlCell {
     names.push_back(cell_name);
     if (name == cell_name) found = &cell_table<S, Cell>();
   }
+  template <template <class> class Whole>
+  void unit(const char*, const char*) {}
   template <class Lowest, class Above>
   void linked(const char*, const char*) {}
   template <class Cell>

@@ -56,7 +56,7 @@ class Sequence final : public Unit<S> {
     x_transposed_packed_ = x_transposed_packed_ || want_x;
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
-    dmid_.reserve(steps.B * ld_units());
+    dmid_.reserve(steps.B * ld_mid());
     if (cell_.own_output) dy_.reserve(steps.B * ld_h());
     if (kept_.noise.any()) {
       dseen_.reserve(steps.B * ld_h());
@@ -100,7 +100,7 @@ class Sequence final : public Unit<S> {
       });
     }
     if (cell_.has_c) read("c", H, V, [&](const Step& step, Index b) { return c_after(kept_, step, b); });
-    read("h", plan_.output_size, V, [&](const Step& step, Index b) { return h_after(kept_, step, b); });
+    read("h", y_size(), V, [&](const Step& step, Index b) { return h_after(kept_, step, b); });
     return list;
   }
 
@@ -112,6 +112,9 @@ class Sequence final : public Unit<S> {
   bool masks_mid() const { return cell_.stages == 2 && !cell_.projected; }  // mid is seen by a recurrent product
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
   Index ld_h() const { return padded<S>(plan_.output_size); }
+  bool several_parts() const { return cell_.state_parts > 1; }
+  Index y_size() const { return plan_.output_size / cell_.state_parts; }
+  Index ld_mid() const { return cell_.state_parts * ld_units(); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
 
   // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
@@ -134,6 +137,7 @@ class Sequence final : public Unit<S> {
       if (tape.noise.zones()) tape.c_new.reserve(rows * ld_units());
     }
     if (cell_.stages == 2) tape.mid.reserve(rows * ld_units());
+    if (several_parts()) tape.mid.reserve(steps.B * ld_mid());
     if (cell_.own_output) tape.y.reserve(steps.B * ld_h());
     if (normalised()) {
       tape.means.reserve(steps.B * cell_.norm_count);
@@ -162,6 +166,11 @@ class Sequence final : public Unit<S> {
         : begin(share.first(ceil_div(width, V)) * V),
           whole(share.last(ceil_div(width, V)) * V),
           end(std::min(whole, width)) {}
+    Lanes before(Index width) const {
+      Lanes lanes = *this;
+      lanes.end = std::clamp(width, begin, end);
+      return lanes;
+    }
   };
 
   // A row of the caller's array, or zeros, into a row of whole vectors.
@@ -204,7 +213,9 @@ class Sequence final : public Unit<S> {
       rows.c = tape.c_in.data() + step.c_next * ld_units();
       rows.c_end = tape.c_end.data();
     }
+    rows.ld_mid = ld_mid();
     if (cell_.stages == 2) rows.mid = tape.mid.data() + step.gates * ld_units();
+    if (several_parts()) rows.mid = tape.mid.data();
     if (cell_.own_output) rows.y = tape.y.data();
     if (cell_.linked) {
       if (plan_.shape.above) rows.lower = tape.lower + step.row * ld_units();
@@ -262,7 +273,7 @@ class Sequence final : public Unit<S> {
   void forward_step(const ForwardArrays<S>& io, const Step& step, bool projected, Tape<S>& tape,
                     const Share& share) const {
     const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    const Lanes h_lanes(share, width_h), c_lanes(share, width_c);
+    const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index b = step.entering; b < step.end; ++b) {
       load_row(io.h0, b, width_h, h_lanes, tape.h_in.data() + (step.h + b) * ld_h());
       if (cell_.has_c) load_row(io.c0, b, width_c, c_lanes, tape.c_in.data() + (step.c + b) * ld_units());
@@ -279,16 +290,36 @@ class Sequence final : public Unit<S> {
       } else {
         forward_stage<Weight>(stage, io.x, step, projected, tape, share);
       }
+      if (several_parts()) join_parts(step, tape, share, c_lanes);
       if (tape.noise.any()) add_noise(stage, step, tape, h_lanes, c_lanes);
       share.meet();
     }
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
       const S* y = cell_.own_output ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
-      store_row(y, h_lanes, io.y + (step.row + b) * io.ldy);
+      store_row(y, y_lanes, io.y + (step.row + b) * io.ldy);
     }
     for (Index b = step.staying; b < step.end; ++b) {
       if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
       if (io.cn) store_row(tape.c_end.data() + b * ld_units(), c_lanes, io.cn + b * width_c);
+    }
+  }
+
+  // From the parts of the state, each of whole vectors, to a row of it, and back from its gradient.
+  void join_parts(const Step& step, Tape<S>& tape, const Share& share, const Lanes& lanes) const {
+    for (Index b = step.begin; b < step.end; ++b) {
+      for (int part = 0; part < cell_.state_parts; ++part) {
+        store_row(tape.mid.data() + b * ld_mid() + part * ld_units(), lanes, h_after(tape, step, b) + part * y_size());
+      }
+    }
+    if (tape.noise.any()) share.meet();
+  }
+  void split_parts(const Step& step, const Share& share, const Lanes& lanes) {
+    share.meet();
+    for (Index b = step.begin; b < step.end; ++b) {
+      for (int part = 0; part < cell_.state_parts; ++part) {
+        load_row(dh_.data() + b * ld_h() + part * y_size(), 0, 0, lanes,
+                 dmid_.data() + b * ld_mid() + part * ld_units());
+      }
     }
   }
 
@@ -396,7 +427,7 @@ class Sequence final : public Unit<S> {
   void backward_window(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const Window& w,
                        const Share& share) {
     const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    const Lanes h_lanes(share, width_h), c_lanes(share, width_c);
+    const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index s = w.end - 1; s >= w.begin; --s) {
       const Step step = kept_.step_at(steps, w, s, reverse, share.begin, share.end);
       if (step.begin == step.end) continue;
@@ -404,8 +435,9 @@ class Sequence final : public Unit<S> {
         load_row(io.dhn, b, width_h, h_lanes, dh_.data() + b * ld_h());
         if (cell_.has_c) load_row(io.dcn, b, width_c, c_lanes, dc_.data() + b * ld_units());
       }
-      take_output_gradients(step, io, h_lanes);
+      take_output_gradients(step, io, y_lanes);
       if (kept_.noise.zones()) split_gradients(step, h_lanes, c_lanes);
+      if (several_parts()) split_parts(step, share, c_lanes);
       for (int stage = cell_.stages - 1; stage >= 0; --stage) backward_stage(stage, step, io, share);
       if (kept_.noise.any()) join_gradients(step, h_lanes, c_lanes);
       for (Index b = step.entering; b < step.end; ++b) {

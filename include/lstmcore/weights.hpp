@@ -39,7 +39,7 @@ struct CellTraits {
   struct Layout {
     int count, x_count, h_begin, h_count;
   };
-  int stages, blocks, vectors;
+  int stages, blocks, vectors, state_parts;
   int normalised;     // gates that layer normalisation sees
   const Norm* norms;  // of a normalised cell
   int norm_count;
@@ -65,7 +65,7 @@ struct StagePlan {
 // Everything that follows from a cell and its sizes.
 struct UnitPlan {
   UnitShape shape;
-  Index output_size;  // width of h
+  Index output_size;  // width of the state h
   int stages;
   StagePlan stage[2];
   Index bias_ih, bias_hh;            // places in the flat vector
@@ -85,7 +85,7 @@ inline int recurrent_blocks(const CellTraits& cell) {
 inline char peephole_of(const CellTraits& cell, int j) {
   if (cell.linked) return '\0';
   const char* name = cell.vector_name(j);
-  return std::strncmp(name, "weight_c", 8) == 0 ? name[8] : '\0';
+  return std::strncmp(name, "weight_c", 8) == 0 && std::strchr("ifo", name[8]) != nullptr ? name[8] : '\0';
 }
 
 // Letters of all gates of a cell that can have a peephole.
@@ -98,7 +98,7 @@ inline std::string peepholes_of(const CellTraits& cell) {
 }
 
 inline UnitPlan make_plan(const CellTraits& cell, const UnitShape& shape) {
-  const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : H;
+  const Index I = shape.input_size, H = shape.hidden_size, P = cell.projected ? shape.proj_size : cell.state_parts * H;
   const Index rows = cell.blocks * H, recurrent_rows = recurrent_blocks(cell) * H;
   UnitPlan plan{shape, P, cell.stages, {}, 0, 0, {}, 0, {}};
   const auto add = [&](const std::string& name, std::vector<Index> sizes) {

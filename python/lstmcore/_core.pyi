@@ -16,6 +16,7 @@ class _Cell(TypedDict):
     description: str
     projection: bool
     own_output: bool
+    state_parts: int
     noise: bool
     peepholes: str
     default_peepholes: str

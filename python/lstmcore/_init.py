@@ -16,6 +16,7 @@ _FORGET_BLOCK = {
     "lstm_peephole": (1, 1.0),
     "lstm_coupled": (0, -1.0),
     "lstm_coupled_peephole": (0, -1.0),
+    "lstm_full_gate_recurrence": (1, 1.0),
     "lstm_no_input_gate": (0, 1.0),
     "lstm_no_output_gate": (1, 1.0),
     "lstm_no_input_activation": (1, 1.0),

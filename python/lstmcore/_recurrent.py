@@ -147,7 +147,8 @@ class Recurrent(Layer):
     def _build(self) -> None:
         """Create the core's object and the parameter vectors, all zero."""
         info = next(info for info in core.cells() if info["name"] == self.cell)
-        widths = {"h": self.proj_size or self.hidden_size, "c": self.hidden_size, "clock": 1}
+        wide = info["state_parts"] * (self.proj_size or self.hidden_size)
+        widths = {"h": wide, "c": self.hidden_size, "clock": 1}
         self.own_output = bool(info["own_output"])  # y is not h
         directions = 2 if self.bidirectional else 1
         self._states = StateLayout(
@@ -217,8 +218,8 @@ class Recurrent(Layer):
         x : array-like [T, B, I], or [B, T, I] with batch_first
             Finite numbers. With lengths, what lies beyond a sequence's length is not read.
         state : (h, c) for an LSTM, h for a GRU or RNN, (h, clock) for a clockwork RNN, or None
-            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P; a clock, the steps
-            so far: 1). None, also in place of h or c, is zero.
+            The initial state; each array [num_layers * directions, B, H] (h of a projected LSTM: P, of full gate
+            recurrence: 4 H; a clock, the steps so far: 1). None, also in place of h or c, is zero.
         lengths : array-like of int [B] or None
             Steps of each sequence, 1 to T, in any order. None: all have T.
 

@@ -40,7 +40,7 @@ std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool
   steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
   const auto parameters = numbers<S>(network.parameter_count(), 1), x = numbers<S>(steps.N * 5, 2);
   const auto states = static_cast<lstmcore::Index>(network.unit_count()) * steps.B;
-  const auto h0 = numbers<S>(states * network.h_size(), 3), c0 = numbers<S>(states * network.c_size(), 4);
+  const auto h0 = numbers<S>(states * network.state_size(), 3), c0 = numbers<S>(states * network.c_size(), 4);
   std::vector<S> y(static_cast<std::size_t>(steps.N * network.output_size())), hn(h0.size());
   network.bind(parameters.data(), nullptr);
   if (noise > 0) {

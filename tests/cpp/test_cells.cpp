@@ -26,13 +26,14 @@ struct Problem {
       : cell(name), shape(sizes), batch_sizes(std::move(batch)), unit(lstmcore::make_unit<S>(name, sizes)) {
     parameters = check::random<S>(unit->parameter_count(), seed, 0.5);
     x = check::random<S>(rows() * shape.input_size, seed + 1);
-    h0 = check::random<S>(B() * width(), seed + 2);
+    h0 = check::random<S>(B() * h_width(), seed + 2);
     c0 = check::random<S>(B() * c_width(), seed + 3, lstmcore::cell_info(cell).clock ? 20 : 1);
     link.reserve(link_size());
   }
 
   Index B() const { return static_cast<Index>(batch_sizes[0]); }
   Index width() const { return shape.proj_size > 0 ? shape.proj_size : shape.hidden_size; }
+  Index h_width() const { return width() * lstmcore::cell_info(cell).state_parts; }
   Index link_size() const { return rows() * lstmcore::padded<S>(shape.hidden_size); }
   S* no_link_gradient() {
     std::fill_n(dlink.reserve(link_size()), link_size(), S(0));
@@ -170,13 +171,13 @@ void check_rows_alone() {
     for (std::size_t b = 0; b < lengths.size(); ++b) {
       Problem<float> alone(cell, all.shape, Sizes(static_cast<std::size_t>(lengths[b]), 1));
       alone.parameters = all.parameters;
-      alone.h0.assign(all.h0.begin() + b * all.width(), all.h0.begin() + (b + 1) * all.width());
+      alone.h0.assign(all.h0.begin() + b * all.h_width(), all.h0.begin() + (b + 1) * all.h_width());
       alone.c0.assign(all.c0.begin() + b * all.c_width(), all.c0.begin() + (b + 1) * all.c_width());
       for (std::int64_t t = 0, row = 0; t < lengths[b]; row += batch[t++]) {
         std::copy_n(all.x.data() + (row + b) * 3, 3, alone.x.data() + t * 3);
       }
       const Result<float> one = forward(alone, Keep::Nothing);
-      CHECK(std::memcmp(one.hn.data(), together.hn.data() + b * all.width(), sizeof(float) * all.width()) == 0,
+      CHECK(std::memcmp(one.hn.data(), together.hn.data() + b * all.h_width(), sizeof(float) * all.h_width()) == 0,
             "%s: sequence %zu depends on its neighbours", cell.c_str(), b);
     }
   });
@@ -187,7 +188,7 @@ struct Weights {
   std::vector<double> dy, dhn, dcn;
   explicit Weights(const Problem<double>& p)
       : dy(check::random<double>(p.rows() * p.width(), 11)),
-        dhn(check::random<double>(p.B() * p.width(), 12)),
+        dhn(check::random<double>(p.B() * p.h_width(), 12)),
         dcn(check::random<double>(p.B() * p.c_width(), 13)) {}
 };
 

@@ -25,7 +25,7 @@ struct Stack {
     parameters = check::random<S>(layers.parameter_count(), 1, 0.5);
     gradients.resize(parameters.size());
     x = check::random<S>(steps.N * c.input_size, 2);
-    h0 = check::random<S>(layers.unit_count() * steps.B * layers.h_size(), 3);
+    h0 = check::random<S>(layers.unit_count() * steps.B * layers.state_size(), 3);
     c0 = check::random<S>(layers.unit_count() * steps.B * layers.c_size(), 4);
     layers.bind(parameters.data(), gradients.data());
   }

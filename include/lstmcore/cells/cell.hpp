@@ -8,6 +8,8 @@
 //                          Last stage: row.dh is ∂/∂h on entry; on exit it holds what reaches h₋₁ without passing
 //                          through U (cells that have such a path set kKeepsH), likewise row.dc for c.
 //                          Stage 0 of two: row.dmid is ∂/∂mid. It does not read row.h, and row.c is what forward wrote.
+// A cell with kStateParts > 1 has a state h of that many vectors for each unit, of which y is the first: forward leaves
+// them at row.part(j), backward finds their gradients at row.dpart(j), in place of row.h and row.dh. It has one stage.
 // A cell without c may hand a vector of its own from the last stage backward to the first in row.dc.
 //
 // Layout<stage> says which gates see x and which h; x_block and h_block, which block of H rows of weight_ih and
@@ -46,7 +48,7 @@ template <class Cell>
 constexpr bool has_own_output = std::is_base_of_v<OwnOutput, Cell>;
 // What most cells have in common; a cell states how it differs.
 struct CellBase {
-  static constexpr int kStages = 1, kVectors = 0, kNormalised = 0;
+  static constexpr int kStages = 1, kVectors = 0, kNormalised = 0, kStateParts = 1;
   static constexpr bool kHasC = false, kKeepsH = false, kProjected = false;
   static constexpr bool kPeepholesByDefault = true;  // or only those that the shape asks for
   static constexpr int x_block(int /*stage*/, int gate) { return gate; }

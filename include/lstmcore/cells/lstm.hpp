@@ -10,7 +10,8 @@ namespace lstmcore {
 struct AllParts {
   static constexpr bool input_gate = true, forget_gate = true, output_gate = true;
   static constexpr bool input_activation = true, output_activation = true;
-  static constexpr bool coupled = false;  // f = 1 − i
+  static constexpr bool coupled = false;     // f = 1 − i
+  static constexpr bool gates_seen = false;  // by i, f and o of the next step
 };
 struct Coupled : AllParts {
   static constexpr bool forget_gate = false, coupled = true;
@@ -31,6 +32,10 @@ struct NoOutputActivation : AllParts {
   static constexpr bool output_activation = false;
 };
 
+struct FullGateRecurrence : AllParts {
+  static constexpr bool gates_seen = true;
+};
+
 // i and f see c₋₁, o sees c (Gers & Schmidhuber 2000). OnRequest: those that the shape asks for, none otherwise.
 enum class Peepholes { None, OnRequest, ByDefault };
 
@@ -38,6 +43,7 @@ enum class Peepholes { None, OnRequest, ByDefault };
 template <class Parts, Peepholes P, bool Projected = false>
 struct Lstm : CellBase {
   static constexpr int kStages = Projected ? 2 : 1;
+  static constexpr int kStateParts = Parts::gates_seen ? 4 : 1;  // h, i, f, o
   static constexpr bool kHasC = true, kProjected = Projected;
 
   enum Gate { I, F = Parts::input_gate, G = F + Parts::forget_gate, O, kGates = O + Parts::output_gate };
@@ -80,7 +86,12 @@ struct Lstm : CellBase {
       // h = o ⊙ tanh(c)
       const Vec<S> h = o * squash(c);
       c.store(row.c);
-      h.store(Projected ? row.mid : row.h);
+      h.store(Projected || Parts::gates_seen ? row.mid : row.h);
+      if constexpr (Parts::gates_seen) {
+        i.store(row.part(1));
+        f.store(row.part(2));
+        o.store(row.part(3));
+      }
       if constexpr (Keep) {
         if constexpr (Parts::input_gate) row.template set_gate<0>(I, i);
         if constexpr (Parts::forget_gate) row.template set_gate<0>(F, f);
@@ -97,15 +108,16 @@ struct Lstm : CellBase {
       return;
     } else {
       const Vec<S> one(S(1)), c_prev = Vec<S>::load(row.c_prev), c = Vec<S>::load(row.c);
-      const Vec<S> dh = Vec<S>::load(Projected ? row.dmid : row.dh);
+      const Vec<S> dh = Vec<S>::load(Projected || Parts::gates_seen ? row.dmid : row.dh);
       const Vec<S> i = kept<Parts::input_gate, I>(row), o = kept<Parts::output_gate, O>(row);
       const Vec<S> f = Parts::coupled ? one - i : kept<Parts::forget_gate, F>(row);
       const Vec<S> g = row.template gate<0>(G), squashed = squash(c);
       Vec<S> dc = fma(dh * o, Parts::output_activation ? tanh_slope(squashed) : one, Vec<S>::load(row.dc));
-      if constexpr (Parts::output_gate) close<O, CO>(row, dh * squashed, o, dc);
+      if constexpr (Parts::output_gate) close<O, CO>(row, next<3>(row, dh * squashed), o, dc);
       Vec<S> dc_prev = dc * f;
-      if constexpr (Parts::input_gate) close<I, CI>(row, Parts::coupled ? dc * (g - c_prev) : dc * g, i, dc_prev);
-      if constexpr (Parts::forget_gate) close<F, CF>(row, dc * c_prev, f, dc_prev);
+      const Vec<S> di = Parts::coupled ? dc * (g - c_prev) : dc * g;
+      if constexpr (Parts::input_gate) close<I, CI>(row, next<1>(row, di), i, dc_prev);
+      if constexpr (Parts::forget_gate) close<F, CF>(row, next<2>(row, dc * c_prev), f, dc_prev);
       row.template set_gate<0>(G, Parts::input_activation ? dc * i * tanh_slope(g) : dc * i);
       dc_prev.store(row.dc);
     }
@@ -139,6 +151,12 @@ struct Lstm : CellBase {
     const Vec<S> dz = dgate * sigmoid_slope(gate);
     if constexpr (kPeepholes) dseen = fma(dz, row.vector(Vector), dseen);
     row.template set_gate<0>(Place, dz);
+  }
+  // The gradient of a gate with what the next step has seen of it.
+  template <int Part, class S>
+  static LSTMCORE_INLINE Vec<S> next(const Row<S>& row, Vec<S> dgate) {
+    if constexpr (Parts::gates_seen) return dgate + row.dpart(Part);
+    return dgate;
   }
   template <class S>
   static LSTMCORE_INLINE Vec<S> squash(Vec<S> c) {
