@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 # Examples that `make docs` itself runs, in seconds. All others are long.
-SHORT = ("classify_gestures", "forecast_with_quantiles", "gates_of_an_lstm", "stream_live")
+SHORT = (
+    *("classify_gestures", "forecast_exchange_rates", "forecast_with_quantiles", "gates_of_an_lstm", "stream_live"),
+    "vanishing_gradients",
+)
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -19,10 +19,18 @@ spec.loader.exec_module(gallery)
 
 # What the constants at the top of a long example become here, so that it takes a second or two.
 SHRUNK = {
+    "caption_digits": {"N_TRAIN": 600, "N_TEST": 100, "EPOCHS": 2, "HIDDEN_SIZE": 16},
     "classify_japanese_topics": {"FOLDS": 2, "SIZES": (30,), "STEPS": 2},
     "classify_moving_digits": {"N_TRAIN": 2500, "N_TEST": 200, "EPOCHS": 1},
+    "generate_text": {"HIDDEN, EPOCHS, STEPS": (16, 1, 50), "CHARACTERS": 60_000},
+    "label_relations_in_parses": {"N_TRAIN, N_TEST": (200, 50), "EPOCHS": 1, "HIDDEN_SIZE": 8},
+    "learn_a_drifting_stream": {"HOURS": 4000, "FROZEN_UNTIL": "2011-01-01"},
     "rate_sentiment": {"N_TEXTS": 300, "N_TEST": 100, "N_NETWORKS": 1, "EPOCHS": 1},
     "read_images_by_rows": {"N_TRAIN": 500, "EPOCHS": 1, "DIGIT_EPOCHS": 1, "LINEAR_STEPS": 5},
+    "read_kanji_names": {"N_TRAIN": 600, "N_TEST": 100, "EPOCHS": 2, "HIDDEN_SIZE": 16},
+    "rnn_against_lstm": {"SEEDS": (0,), "EPOCHS": 2, "ORIGIN_STEP": 30},
+    "solubility_of_molecules": {"N_TRAIN": 60, "EPOCHS": 1, "HIDDEN_SIZE": 8, "SEEDS": 1},
+    "spell_to_phonemes": {"N_TRAIN": 600, "N_TEST": 100, "EPOCHS": 2, "HIDDEN_SIZE": 16},
     "tag_turkish_words": {"N_SENTENCES": 200, "EPOCHS": 1, "FOLDS": 2},
 }
 
@@ -42,7 +50,9 @@ def test_every_long_example_is_shrunk_here():
 
 @pytest.mark.parametrize("name", gallery.long_examples())
 @pytest.mark.filterwarnings(
-    "ignore:.*FigureCanvasAgg is non-interactive", "ignore::sklearn.exceptions.ConvergenceWarning"
+    "ignore:.*FigureCanvasAgg is non-interactive",
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore:The number of unique classes",
 )
 def test_an_example_runs(name, monkeypatch):
     matplotlib.use("Agg")
