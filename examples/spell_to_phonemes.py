@@ -25,8 +25,8 @@ import lstmcore
 
 N_TRAIN = 20_000
 N_TEST = 2_000
-EPOCHS = 20
-HIDDEN_SIZE = 128
+EPOCHS = 15
+HIDDEN_SIZE = 256
 FOLLOWED = 5
 
 try:
@@ -92,7 +92,7 @@ curve = []
 model = lstmcore.RNNSeq2Seq(
     cell="gru",
     hidden_size=HIDDEN_SIZE,
-    dropout=0.2,
+    dropout=0.3,
     label_smoothing=0.1,
     batch_size=64,
     learning_rate=3e-3,
