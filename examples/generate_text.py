@@ -20,7 +20,7 @@ import numpy as np
 
 import lstmcore
 
-HIDDEN, EPOCHS, STEPS = 256, 4, 50
+HIDDEN, EPOCHS, STEPS = 256, 6, 50
 CHARACTERS = None  # how many of the file to use; None: all of them
 TEMPERATURES = (0.3, 0.7, 1.0)
 
