@@ -184,10 +184,20 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="X has 10, y has 9"):
         clf.fit(X, y[:9])
     clf.fit(X, y)
-    with pytest.raises(ValueError, match="X has 1 features a step, but the model expects 2"):
+    with pytest.raises(ValueError, match="X has 1 features a node, but the model expects 2"):
         clf.predict(lstmcore.Graphs([np.ones((2, 1))], [[(0, 1)]]))
-    with pytest.raises(ValueError, match="X contains NaN: sequence 0, step 1, feature 0"):
+    with pytest.raises(ValueError, match=r"X contains NaN: graph 0, node 1, feature 0 is nan$"):
         clf.predict(lstmcore.Graphs([[[1.0, 2.0], [np.nan, 0.0]]], [[(0, 1)]]))
+    with pytest.raises(ValueError, match=r"y\[1\] must hold 3 labels, one for each node of X\[1\], got \(2,\)"):
+        lstmcore.NodeClassifier().fit(cyclic, [[0, 1], [0, 1]])
+    with pytest.raises(ValueError, match=r"nodes\[1\] has length 0; every graph needs at least one node"):
+        lstmcore.Graphs([[1.0], []], [[], []])
+    with pytest.raises(
+        ValueError, match=r"nodes must be a list of arrays .*, one for each graph, got list \[1.0, 2.0\]"
+    ):
+        lstmcore.Graphs([1.0, 2.0], [[], []])
+    with pytest.raises(TypeError, match="X must be sequences, got Graphs: GraphClassifier"):
+        lstmcore.RNNClassifier().fit(X, y)
     with pytest.raises(TypeError, match="a model of graphs has no steps"):
         clf.model_.session()
     n_ary = lstmcore.GraphClassifier(cell="n_ary_tree_lstm", **OPTIONS).fit(

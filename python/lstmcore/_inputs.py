@@ -205,7 +205,7 @@ class Inputs:
         bad = ~((values >= 0) & (values < self.n_tokens) & (values == np.floor(values)))
         return check.contiguous(values, self.dtype), bad if bad.any() else None
 
-    def _refuse(self, sequences: Sequences, bad: Array | None, name: str, unit: str = "sequence") -> None:
+    def _refuse(self, sequences: Sequences, bad: Array | None, name: str, unit: str | None = None) -> None:
         """Raise ValueError for the first of the values [R, F] that are `bad` and in a sequence."""
         if bad is None:
             return
@@ -222,10 +222,13 @@ class Inputs:
         if self.n_tokens is not None:
             problem = f"must hold token numbers, whole numbers from 0 to {self.n_tokens - 1}"
         elif np.isnan(value):
-            problem, advice = "contains NaN", "; missing='mask' takes NaN for a missing value"
+            problem = "contains NaN"
+            if sequences.part == "step":
+                advice = "; missing='mask' takes NaN for a missing value"
         else:
             problem = f"contains infinity or a value too large for {self.dtype}"
-        raise ValueError(f"{name} {problem}: {unit} {i}, step {step}, feature {feature} is {value}{advice}")
+        where = f"{unit or sequences.unit} {i}, {sequences.part} {step}, feature {feature}"
+        raise ValueError(f"{name} {problem}: {where} is {value}{advice}")
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict for JSON."""

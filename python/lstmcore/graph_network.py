@@ -35,6 +35,8 @@ class GraphNetwork(Network):
         Stands before: nodes are then token numbers [N, 1].
     dropout : float, default=0.0
         Share of what the head sees that `forward` in training drops.
+    pooling : Pooling, optional
+        Of "attention", with its learnt weights; None: a new one.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,11 +55,18 @@ class Graphs(Sequences):
     """
 
     __slots__ = ("edge_counts", "edge_starts", "edge_types", "edges")
+    unit: ClassVar[str] = "graph"
+    part: ClassVar[str] = "node"
 
     def __init__(
         self, nodes: Any, edges: Iterable[Any], edge_types: Iterable[Any] | None = None, *, directed: bool = True
     ) -> None:
-        rows = as_sequences(nodes, "nodes", dtype=None, finite=False)
+        if np.isscalar(nodes) or not len(nodes) or any(np.ndim(part) == 0 for part in nodes):
+            raise ValueError(
+                f"nodes must be a list of arrays [n_nodes, n_features] or [n_nodes], one for each graph, "
+                f"got {check.described(nodes)}"
+            )
+        rows = as_sequences(nodes, "nodes", dtype=None, finite=False, kind=Graphs)
         super().__init__(rows.values, rows.starts, rows.lengths)
         parts = _of_each(edges, "edges", len(self))
         pairs = [
