@@ -324,7 +324,7 @@ void check_backward_bits() {
 void check_names() {
   bool raised = false;
   try {
-    lstmcore::make_unit<float>("ltsm", {1, 1, 0, true});
+    lstmcore::make_unit<float>("ltsm", lstmcore::UnitShape{1, 1, 0, true});
   } catch (const std::invalid_argument& error) {
     raised = std::string(error.what()).find("ltsm") != std::string::npos;
   }
