@@ -26,7 +26,7 @@ class Sequence final : public Unit<S> {
   Index parameter_count() const override { return plan_.count; }
   double flops(Index rows) const override {
     return 2.0 * rows * cell_.blocks * plan_.shape.hidden_size *
-           (plan_.shape.input_size + (has_u() ? plan_.output_size : 0) + 16);  // 16: the pointwise part
+           (plan_.shape.input_size + (has_u() ? plan_.state_size : 0) + 16);  // 16: the pointwise part
   }
   void pack(const S* parameters) override {
     weights_.pack_forward(parameters);
@@ -35,12 +35,12 @@ class Sequence final : public Unit<S> {
 
   void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) override {
     Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
-    tape.noise.start(noise, steps.B, plan_.output_size);
+    tape.noise.start(noise, steps.B, plan_.state_size);
     tape.lower = io.lower;
     tape.upper = io.upper;
     reserve(tape, steps, keep);
     if (keep == Keep::States) {
-      remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
+      remember(io.h0, steps.B * plan_.state_size, tape.h_begin);
       if (cell_.has_c) remember(io.c0, steps.B * plan_.shape.hidden_size, tape.c_begin);
     }
     for (Index number = 0; number < tape.windows(steps); ++number) {
@@ -57,7 +57,7 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_mid());
-    if (cell_.own_output) dy_.reserve(steps.B * ld_h());
+    if (cell_.stores_y) dy_.reserve(steps.B * ld_h());
     if (kept_.noise.any()) {
       dseen_.reserve(steps.B * ld_h());
       dh_kept_.reserve(steps.B * ld_h());
@@ -111,9 +111,9 @@ class Sequence final : public Unit<S> {
   bool scratch_tiles() const { return cell_.stages == 1 && !normalised(); }
   bool masks_mid() const { return cell_.stages == 2 && !cell_.projected; }  // mid is seen by a recurrent product
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
-  Index ld_h() const { return padded<S>(plan_.output_size); }
+  Index ld_h() const { return padded<S>(plan_.state_size); }
   bool several_parts() const { return cell_.state_parts > 1; }
-  Index y_size() const { return plan_.output_size / cell_.state_parts; }
+  Index y_size() const { return plan_.state_size / cell_.state_parts; }
   Index ld_mid() const { return cell_.state_parts * ld_units(); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
 
@@ -138,7 +138,7 @@ class Sequence final : public Unit<S> {
     }
     if (cell_.stages == 2) tape.mid.reserve(rows * ld_units());
     if (several_parts()) tape.mid.reserve(steps.B * ld_mid());
-    if (cell_.own_output) tape.y.reserve(steps.B * ld_h());
+    if (cell_.stores_y) tape.y.reserve(steps.B * ld_h());
     if (normalised()) {
       tape.means.reserve(steps.B * cell_.norm_count);
       tape.scales.reserve(rows * cell_.norm_count);
@@ -216,7 +216,7 @@ class Sequence final : public Unit<S> {
     rows.ld_mid = ld_mid();
     if (cell_.stages == 2) rows.mid = tape.mid.data() + step.gates * ld_units();
     if (several_parts()) rows.mid = tape.mid.data();
-    if (cell_.own_output) rows.y = tape.y.data();
+    if (cell_.stores_y) rows.y = tape.y.data();
     if (cell_.linked) {
       if (plan_.shape.above) rows.lower = tape.lower + step.row * ld_units();
       rows.upper = tape.upper + step.row * ld_units();
@@ -272,7 +272,7 @@ class Sequence final : public Unit<S> {
   template <class Weight>
   void forward_step(const ForwardArrays<S>& io, const Step& step, bool projected, Tape<S>& tape,
                     const Share& share) const {
-    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
+    const Index width_h = plan_.state_size, width_c = plan_.shape.hidden_size;
     const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index b = step.entering; b < step.end; ++b) {
       load_row(io.h0, b, width_h, h_lanes, tape.h_in.data() + (step.h + b) * ld_h());
@@ -295,7 +295,7 @@ class Sequence final : public Unit<S> {
       share.meet();
     }
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
-      const S* y = cell_.own_output ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
+      const S* y = cell_.stores_y ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
       store_row(y, y_lanes, io.y + (step.row + b) * io.ldy);
     }
     for (Index b = step.staying; b < step.end; ++b) {
@@ -339,7 +339,7 @@ class Sequence final : public Unit<S> {
       }
       if (stage == cell_.stages - 1 && noise.zones()) {
         S* h = h_after(tape, step, b);
-        noise.zone(Of::H, step.row + b, plan_.output_size, tape.h_in.data() + (step.h + b) * ld_h(), h, h_lanes.begin,
+        noise.zone(Of::H, step.row + b, plan_.state_size, tape.h_in.data() + (step.h + b) * ld_h(), h, h_lanes.begin,
                    h_lanes.whole);
       }
     }
@@ -392,7 +392,7 @@ class Sequence final : public Unit<S> {
 
   // What U multiplies in stage 0: h₋₁, or what recurrent dropout leaves of it.
   Operand<S> seen_operand(const Tape<S>& tape, const Step& step) const {
-    const Index width = plan_.output_size;
+    const Index width = plan_.state_size;
     return tape.noise.drops() ? tape.noise.seen(width) : Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), width};
   }
 
@@ -426,7 +426,7 @@ class Sequence final : public Unit<S> {
   // The steps of a window, backward. The members of a group meet after the pointwise part of each stage.
   void backward_window(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const Window& w,
                        const Share& share) {
-    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
+    const Index width_h = plan_.state_size, width_c = plan_.shape.hidden_size;
     const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index s = w.end - 1; s >= w.begin; --s) {
       const Step step = kept_.step_at(steps, w, s, reverse, share.begin, share.end);
@@ -451,7 +451,7 @@ class Sequence final : public Unit<S> {
   void take_output_gradients(const Step& step, const BackwardArrays<S>& io, const Lanes& lanes) {
     for (Index b = step.begin; b < step.end; ++b) {
       const S* dy = io.dy == nullptr ? nullptr : io.dy + (step.row + b) * io.lddy;
-      if (cell_.own_output) {
+      if (cell_.stores_y) {
         load_row(dy, 0, 0, lanes, dy_.data() + b * ld_h());
       } else if (dy != nullptr) {
         S* dh = dh_.data() + b * ld_h();
@@ -467,7 +467,7 @@ class Sequence final : public Unit<S> {
     const Of& noise = kept_.noise;
     for (Index b = step.begin; b < step.end; ++b) {
       const Index h = b * ld_h(), c = b * ld_units();
-      noise.zone_backward(Of::H, step.row + b, plan_.output_size, dh_.data() + h, dh_kept_.data() + h, h_lanes.begin,
+      noise.zone_backward(Of::H, step.row + b, plan_.state_size, dh_.data() + h, dh_kept_.data() + h, h_lanes.begin,
                           h_lanes.whole);
       if (!cell_.has_c) continue;
       noise.zone_backward(Of::C, step.row + b, plan_.shape.hidden_size, dc_.data() + c, dc_kept_.data() + c,
@@ -499,7 +499,7 @@ class Sequence final : public Unit<S> {
 
   void backward_stage(int stage, const Step& step, const BackwardArrays<S>& io, const Share& share) {
     StepRows<S> rows = kept_rows(step);
-    if (cell_.own_output) rows.dy = dy_.data();
+    if (cell_.stores_y) rows.dy = dy_.data();
     if (cell_.linked) rows.dlink = io.dlink + step.row * ld_units();
     if (normalised()) {
       table_.norm_backward(share, rows, step.begin, step.end, row_sums_.data(),
@@ -512,7 +512,7 @@ class Sequence final : public Unit<S> {
       share.meet();
       recurrent_gradient(stage, step, share, noisy);
     } else if (noisy) {  // the cell has done it
-      const Lanes lanes(share, plan_.output_size);
+      const Lanes lanes(share, plan_.state_size);
       for (Index b = step.begin; b < step.end; ++b) {
         const S* dh = dh_.data() + b * ld_h();
         std::copy(dh + lanes.begin, dh + lanes.whole, dseen_.data() + b * ld_h() + lanes.begin);
