@@ -335,7 +335,9 @@ void check_names() {
 void check_peepholes() {
   const auto names = [](const char* cell, std::optional<std::string> letters) {
     std::string found;
-    const auto unit = lstmcore::make_unit<float>(cell, {2, 3, 0, true, false, std::move(letters)});
+    lstmcore::UnitShape shape{2, 3, 0, true};
+    shape.peepholes = std::move(letters);
+    const auto unit = lstmcore::make_unit<float>(cell, shape);
     for (const lstmcore::Parameter& p : unit->parameters()) {
       if (p.name.rfind("weight_c", 0) == 0) found += p.name.back();
     }
