@@ -28,8 +28,8 @@ class Graphs(Sequences):
     edge_types : list of array_like of int, optional
         Of each graph, a number from 0 for each edge: which kind of edge, or which child of its parent.
     edge_features : list of array_like, optional
-        Of each graph, numbers [n_edges, n_edge_features], or [n_edges] if it is one. A graph without edges may have an empty
-        list here, beside others.
+        Of each graph, numbers [n_edges, n_edge_features], or [n_edges] if it is one. A graph without
+        edges may have an empty list, beside others that have some.
     directed : bool, default=True
         False: every edge leads both ways, with the same type and features.
 
