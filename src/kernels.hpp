@@ -8,7 +8,9 @@
 #include "lstmcore/dropout.hpp"
 #include "lstmcore/elementwise.hpp"
 #include "lstmcore/embedding.hpp"
+#include "lstmcore/loss.hpp"
 #include "lstmcore/online.hpp"
+#include "lstmcore/optimizer.hpp"
 #include "lstmcore/pooling.hpp"
 #include "lstmcore/recurrent.hpp"
 #include "lstmcore/time_delay.hpp"
@@ -40,5 +42,22 @@
   keyword template void lstmcore::apply_tanh(S*, std::ptrdiff_t);                                                  \
   keyword template void lstmcore::apply_tanh_slope(S*, const S*, std::ptrdiff_t);
 
+#define LSTMCORE_TRAINING_KERNELS(keyword, S)                                                                  \
+  keyword template double lstmcore::squared_loss(const lstmcore::LossBatch<S>&, const S*);                     \
+  keyword template double lstmcore::absolute_loss(const lstmcore::LossBatch<S>&, const S*);                    \
+  keyword template double lstmcore::huber_loss(const lstmcore::LossBatch<S>&, const S*, double);               \
+  keyword template double lstmcore::quantile_loss(const lstmcore::LossBatch<S>&, const S*,                     \
+                                                  const std::vector<double>&);                                 \
+  keyword template double lstmcore::binary_cross_entropy(const lstmcore::LossBatch<S>&, const S*);             \
+  keyword template double lstmcore::cross_entropy(const lstmcore::LossBatch<S>&, const std::int64_t*, double); \
+  keyword template void lstmcore::sigmoid(const S*, lstmcore::Index, S*);                                      \
+  keyword template class lstmcore::Softmax<S>;                                                                 \
+  keyword template lstmcore::GradientScale lstmcore::clip_gradient(S*, std::ptrdiff_t, double, double);        \
+  keyword template struct lstmcore::Sgd<S>;                                                                    \
+  keyword template struct lstmcore::Adam<S>;                                                                   \
+  keyword template struct lstmcore::RmsProp<S>;
+
 LSTMCORE_KERNELS(extern, float)
 LSTMCORE_KERNELS(extern, double)
+LSTMCORE_TRAINING_KERNELS(extern, float)
+LSTMCORE_TRAINING_KERNELS(extern, double)

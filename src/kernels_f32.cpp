@@ -1,3 +1,4 @@
 #include "kernels.hpp"
 
 LSTMCORE_KERNELS(, float)
+LSTMCORE_TRAINING_KERNELS(, float)

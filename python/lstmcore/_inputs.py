@@ -14,6 +14,7 @@ from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
+from lstmcore.graphs import Graphs
 from lstmcore.sequences import Sequences
 
 MISSING = ("error", "mask")
@@ -58,6 +59,8 @@ class Inputs:
         Features are token numbers, whole numbers in 0..n_tokens − 1, and are left alone.
     static_scaler : Standardizer or None
         Of the static features.
+    edge_scaler : Standardizer or None
+        Of the features of the edges of `Graphs`.
 
     Notes
     -----
@@ -72,6 +75,7 @@ class Inputs:
     patch_size: int = 1
     n_tokens: int | None = None
     static_scaler: Standardizer | None = None
+    edge_scaler: Standardizer | None = None
 
     @classmethod
     def fit(
@@ -151,6 +155,10 @@ class Inputs:
         """
         rows, bad = self._points(sequences.values)
         self._refuse(sequences, bad, name)
+        if isinstance(sequences, Graphs) and sequences.edge_features is not None:
+            edge_features = _scaled(sequences.edge_features, self.edge_scaler, self.dtype)
+            check.finite(edge_features, f"edge_features of {name}", sequences.edge_features)
+            return sequences.replace(rows, edge_features)
         if self.patch_size == 1 and self.fill is None:
             return sequences.replace(rows)
         lengths = -(-sequences.lengths // self.patch_size) * self.patch_size
@@ -240,13 +248,15 @@ class Inputs:
             "patch_size": self.patch_size,
             "n_tokens": self.n_tokens,
             "static_scaler": self.static_scaler and self.static_scaler.to_config(),
+            "edge_scaler": self.edge_scaler and self.edge_scaler.to_config(),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Inputs:
         """Read what `to_config` wrote."""
         scalers = {
-            name: config[name] and Standardizer.from_config(config[name]) for name in ("scaler", "static_scaler")
+            name: config.get(name) and Standardizer.from_config(config[name])
+            for name in ("scaler", "static_scaler", "edge_scaler")
         }
         fill = None if config["fill"] is None else np.array(config["fill"], dtype=np.float64)
         return cls(**{**config, **scalers, "dtype": np.dtype(config["dtype"]), "fill": fill})

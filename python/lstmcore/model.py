@@ -104,6 +104,7 @@ class SequenceModel(Model):
                 f"X has {sequences.n_features} features a {sequences.part}, "
                 f"but the model expects {self.inputs.n_features}"
             )
+        self.network.check(sequences)
         static = self.prepare_static(sequences.static if static is None else static, len(sequences))
         rows = self.inputs.apply(sequences)
         return rows if static is None else Sequences(rows.values, rows.starts, rows.lengths, static)

@@ -253,6 +253,9 @@ class Network(Parameterized):
             before = batch
             yield batch, output
 
+    def check(self, sequences: Sequences, name: str = "X") -> None:
+        """Raise TypeError or ValueError unless this network takes such sequences, as it does here."""
+
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of sequences, in batches of similar lengths.
 

@@ -35,6 +35,8 @@ class Batch(NamedTuple):
         Of `Graphs`: the rows of x that each edge leads from and to.
     edge_types : ndarray [E] of int64 or None
         Of typed edges.
+    edge_features : ndarray [E, F] or None
+        Of edges with features.
     """
 
     x: np.ndarray
@@ -46,6 +48,7 @@ class Batch(NamedTuple):
     states: list[np.ndarray] | None = None
     edges: np.ndarray | None = None
     edge_types: np.ndarray | None = None
+    edge_features: np.ndarray | None = None
 
 
 class Source(NamedTuple):
