@@ -3,23 +3,15 @@
 //
 // The GIL is released while the core computes. That is safe: the arrays are held by the caller's frame or by this
 // object, and Python threads that use one object take turns, a whole call at a time.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <mutex>
 
+#include "arrays.hpp"
 #include "finite.hpp"
 #include "kernels.hpp"
 
-namespace py = pybind11;
-using lstmcore::Index;
-
 namespace {
-
-template <class S>
-using Array = py::array_t<S, py::array::c_style>;
-using Sizes = py::array_t<std::int64_t, py::array::c_style>;
 
 template <class S>
 Array<S> as_array(py::handle object, const char* name) {
@@ -78,8 +70,8 @@ class Layer {
     const Turn turn(mutex_);
     const Array<S> p = as_array<S>(parameters, "parameters");
     Array<S> g = as_array<S>(gradients, "gradients");
-    expect(p.ndim() == 1 && p.size() == n_parameters(), "parameters has the wrong size");
-    expect(g.ndim() == 1 && g.size() == n_parameters(), "gradients has the wrong size");
+    require(p.ndim() == 1 && p.size() == n_parameters(), "parameters has the wrong size");
+    require(g.ndim() == 1 && g.size() == n_parameters(), "gradients has the wrong size");
     core_.bind(p.data(), g.mutable_data());
     parameters_ = p;
     gradients_ = g;
@@ -115,8 +107,8 @@ class Layer {
     Array<S> doutput;
     if (!dy.is_none()) {
       doutput = as_array<S>(dy, "dy");
-      expect(doutput.ndim() == 2 && doutput.shape(0) == N && doutput.shape(1) == core_.output_size(),
-             "dy has the wrong shape");
+      require(doutput.ndim() == 2 && doutput.shape(0) == N && doutput.shape(1) == core_.output_size(),
+              "dy has the wrong shape");
     }
     const auto [dfinal, keep_alive] = read_states(dstates, kept_.B, "dstates");
     auto [dinitial, outputs] = new_states(kept_.B);
@@ -162,39 +154,26 @@ class Layer {
     const Turn turn(mutex_);
     if (core_.directions() == 2) throw py::value_error("a bidirectional network cannot step: it needs the future");
     const Array<S> input = as_array<S>(x, "x");
-    expect(input.ndim() == 2 && input.shape(0) > 0 && input.shape(1) == core_.config().input_size,
-           "x has the wrong shape");
-    expect(first_nonfinite(input.data(), input.size()) < 0, "x is not finite");
+    require(input.ndim() == 2 && input.shape(0) > 0 && input.shape(1) == core_.config().input_size,
+            "x has the wrong shape");
+    require(first_nonfinite(input.data(), input.size()) < 0, "x is not finite");
     const std::int64_t rows = input.shape(0);
     passing_.assign(&rows, 1);
     return run(passing_, states, true, [&](auto initial, S* y, auto final) {
       const auto finite = [&](const S* state, Index width) {
         return state == nullptr || first_nonfinite(state, core_.unit_count() * rows * width) < 0;
       };
-      expect(finite(initial.h, core_.state_size()) && finite(initial.c, core_.c_size()), "a state is not finite");
+      require(finite(initial.h, core_.state_size()) && finite(initial.c, core_.c_size()), "a state is not finite");
       core_.infer(passing_, input.data(), initial, y, final);
     });
   }
 
  private:
-  static void expect(bool condition, const char* message) {
-    if (!condition) throw py::value_error(message);
-  }
-
   Array<S> set_steps(lstmcore::Steps& steps, const py::object& x, const py::object& batch_sizes) {
     const Array<S> input = as_array<S>(x, "x");
-    if (!py::isinstance<Sizes>(batch_sizes)) throw py::type_error("batch_sizes must be a C-contiguous array of int64");
-    const Sizes sizes = py::reinterpret_borrow<Sizes>(batch_sizes);
-    expect(sizes.ndim() == 1 && sizes.size() > 0, "batch_sizes must have one dimension and at least one step");
-    Index total = 0;
-    for (Index t = 0; t < sizes.size(); ++t) {
-      const std::int64_t size = sizes.data()[t];
-      expect(size > 0 && (t == 0 || size <= sizes.data()[t - 1]), "batch_sizes must be positive and not increase");
-      total += size;
-    }
-    expect(input.ndim() == 2 && input.shape(0) == total && input.shape(1) == core_.config().input_size,
-           "x has the wrong shape");
-    steps.assign(sizes.data(), sizes.size());
+    if (!py::isinstance<Ints>(batch_sizes)) throw py::type_error("batch_sizes must be a C-contiguous array of int64");
+    require(input.ndim() == 2 && input.shape(1) == core_.config().input_size, "x has the wrong shape");
+    read_steps(py::reinterpret_borrow<Ints>(batch_sizes), input.shape(0), steps);
     return input;
   }
 
@@ -208,15 +187,15 @@ class Layer {
     std::array<py::object, 2> alive;
     if (states.is_none()) return {pointers, alive};
     const py::sequence list = py::reinterpret_borrow<py::sequence>(states);
-    expect(py::isinstance<py::sequence>(states) && py::len(list) == static_cast<std::size_t>(state_count()),
-           "states must have one array for each state of the cell");
+    require(py::isinstance<py::sequence>(states) && py::len(list) == static_cast<std::size_t>(state_count()),
+            "states must have one array for each state of the cell");
     for (int i = 0; i < state_count(); ++i) {
       alive[i] = list[i];
       if (alive[i].is_none()) continue;
       const Array<S> array = as_array<S>(alive[i], name);
-      expect(array.ndim() == 3 && array.shape(0) == core_.unit_count() && array.shape(1) == B &&
-                 array.shape(2) == widths()[i],
-             "a state has the wrong shape");
+      require(array.ndim() == 3 && array.shape(0) == core_.unit_count() && array.shape(1) == B &&
+                  array.shape(2) == widths()[i],
+              "a state has the wrong shape");
       (i == 0 ? pointers.h : pointers.c) = array.data();
     }
     return {pointers, alive};

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "bound.hpp"
+#include "kernels.hpp"
 #include "lstmcore/graph.hpp"
-#include "lstmcore/tree.hpp"
 
 namespace {
 

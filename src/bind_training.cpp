@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "lstmcore/loss.hpp"
-#include "lstmcore/optimizer.hpp"
+#include "kernels.hpp"
 
 namespace {
 

@@ -1,11 +1,4 @@
-#include "lstmcore/attention.hpp"
-#include "lstmcore/dense.hpp"
-#include "lstmcore/registry.hpp"
-#include "lstmcore/rtrl.hpp"
-#include "lstmcore/time_delay.hpp"
+#include "kernels.hpp"
 
-template std::unique_ptr<lstmcore::Unit<float>> lstmcore::make_unit(const std::string&, const lstmcore::UnitShape&);
-template class lstmcore::Dense<float>;
-template class lstmcore::Attention<float>;
-template class lstmcore::TimeDelay<float>;
-template class lstmcore::Rtrl<float>;
+LSTMCORE_KERNELS(, float)
+LSTMCORE_TRAINING_KERNELS(, float)

@@ -1,11 +1,4 @@
-#include "lstmcore/attention.hpp"
-#include "lstmcore/dense.hpp"
-#include "lstmcore/registry.hpp"
-#include "lstmcore/rtrl.hpp"
-#include "lstmcore/time_delay.hpp"
+#include "kernels.hpp"
 
-template std::unique_ptr<lstmcore::Unit<double>> lstmcore::make_unit(const std::string&, const lstmcore::UnitShape&);
-template class lstmcore::Dense<double>;
-template class lstmcore::Attention<double>;
-template class lstmcore::TimeDelay<double>;
-template class lstmcore::Rtrl<double>;
+LSTMCORE_KERNELS(, double)
+LSTMCORE_TRAINING_KERNELS(, double)

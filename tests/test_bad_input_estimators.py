@@ -28,6 +28,12 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"num_layers": -1}, ValueError, "num_layers must be at least 1, got -1"),
     ({"bidirectional": "yes"}, TypeError, "bidirectional must be True or False, got 'yes'"),
     ({"dropout": 1.0}, ValueError, r"dropout must lie in \[0, 1\), got 1.0"),
+    ({"forget_bias": "high"}, TypeError, "forget_bias must be a number, got 'high'"),
+    (
+        {"forget_bias": 1, "cell": "gru"},
+        ValueError,
+        "forget_bias must be None for cell 'gru', .* no forget gate, got 1",
+    ),
     ({"max_epochs": 0}, ValueError, "max_epochs must be at least 1, got 0"),
     ({"batch_size": "32"}, TypeError, "batch_size must be an integer, got '32'"),
     ({"learning_rate": -1e-3}, ValueError, "learning_rate must be at least 0, got -0.001"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,19 @@ def test_early_stopping_of_a_classifier_is_stratified(rng: np.random.Generator) 
     assert (y[held_out] == "common").sum() == 36
     assert sorted([*train, *held_out]) == list(range(200))
     assert all(0 <= score <= 1 for score in clf.validation_scores_)
+
+
+def test_early_stopping_leaves_some_of_each_class_to_train_on() -> None:
+    clf = RNNClassifier(hidden_size=4, max_epochs=1, early_stopping=True, validation_fraction=0.9, random_state=0)
+    clf.fit(np.zeros((7, 3)), [0, 0, 0, 1, 1, 1, 2])
+    assert np.isfinite(clf.loss_curve_).all()
+
+
+def test_forget_bias_is_where_training_starts_from(tmp_path: Path) -> None:
+    clf = RNNClassifier(hidden_size=4, forget_bias=1.5, learning_rate=0.0, max_epochs=1, random_state=0)
+    clf.fit(np.zeros((4, 3)), [0, 1, 0, 1]).save(tmp_path / "model")
+    for model in (clf.model_, lstmcore.load(tmp_path / "model")):
+        assert (model.network.recurrent.parameters["bias_ih_l0"][4:8] == 1.5).all()
 
 
 def test_partial_fit_is_an_epoch_of_fit(rng: np.random.Generator) -> None:

@@ -147,6 +147,63 @@ def test_tokens_and_types_of_edges() -> None:
     assert lstmcore.GraphRegressor(**options, random_state=0).fit(X, y).score(X, y) > 0.95
 
 
+def with_edge_features(n: int, seed: int = 0, unit: float = 1.0) -> tuple[lstmcore.Graphs, np.ndarray]:
+    """Stars whose target is the sum over the edges of what is on them, counted in some unit."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, n)
+    edges = [[(i, 0) for i in range(1, size)] for size in sizes]
+    features = [rng.standard_normal((size - 1, 2)) for size in sizes]
+    y = np.array([part[:, 0].sum() for part in features])
+    return lstmcore.Graphs([np.ones(s) for s in sizes], edges, edge_features=[unit * f + 7 for f in features]), y
+
+
+def test_features_of_edges(tmp_path: Path) -> None:
+    X, y = with_edge_features(300)
+    reg = lstmcore.GraphRegressor(rounds=1, readout="root", **{**OPTIONS, "max_epochs": 30}, random_state=0)
+    train, test = np.arange(250), np.arange(250, 300)
+    reg.fit(X.take(train), y[train])
+    assert reg.score(X.take(test), y[test]) > 0.95
+    assert cross_val_score(clone(reg), X, y, cv=2).min() > 0.8
+    reg.save(tmp_path / "model.safetensors")
+    loaded: Any = lstmcore.load(tmp_path / "model.safetensors")
+    assert loaded.predict(X).tobytes() == reg.predict(X).tobytes()
+    assert loaded.predict(X.take(test)).tobytes() == reg.predict(X)[test].tobytes()
+    scaler = loaded.inputs.edge_scaler
+    assert X.edge_features is not None
+    used = X.edge_features[: int(X.edge_counts[train].sum())]
+    np.testing.assert_allclose(scaler.mean, used.mean(axis=0))
+    np.testing.assert_allclose(scaler.scale, used.std(axis=0))
+    for model in (reg, loaded):
+        for missing, found in ((None, 0), ([X.edge_features[e, :1] for e in map(X._edge_slice, range(300))], 1)):
+            other = lstmcore.Graphs([np.ones(k) for k in X.lengths], [X.edges_of(i) for i in range(300)], None, missing)
+            with pytest.raises(ValueError, match=rf"X has {found} edge_features, but the model \(.*\) expects 2"):
+                model.predict(other)
+
+
+def test_features_of_edges_are_standardized_with_the_nodes_or_not() -> None:
+    (X, y), (Z, _) = with_edge_features(100), with_edge_features(100, unit=4.0)
+    weights = np.arange(100) % 2
+    scaled = lstmcore.GraphRegressor(**OPTIONS, random_state=0)
+    assert scaled.fit(X, y).predict(X) == pytest.approx(scaled.fit(Z, y).predict(Z), rel=1e-4, abs=1e-4)
+    half, odd = scaled.fit(X, y, weights).model_.inputs.edge_scaler, X.take(np.flatnonzero(weights)).joined()
+    assert half is not None and odd.edge_features is not None
+    expected = odd.edge_features[odd._edges_of(np.arange(len(odd)))[0]].mean(axis=0)
+    np.testing.assert_allclose(half.mean, expected)
+    plain = lstmcore.GraphRegressor(standardize=False, **OPTIONS, random_state=0).fit(X, y)
+    assert plain.model_.inputs.edge_scaler is None
+
+
+def test_trees_have_no_features_of_edges() -> None:
+    X, y = with_edge_features(10)
+    for cell in CELLS[1:]:
+        with pytest.raises(ValueError, match=f"edge_features of X must be None with cell='{cell}', got 2 features"):
+            lstmcore.GraphRegressor(cell=cell, **OPTIONS).fit(X, y)
+    network = GraphNetwork(TreeLSTM(1, 3, dtype="float64", seed=0), "sum", Dense(3, 1, dtype="float64", seed=1))
+    for compute in (lambda: network.predict(X), lambda: network.forward(X.batch(np.arange(3)))):
+        with pytest.raises(ValueError, match=r"has 2 edge_features, but the model \(TreeLSTM\(.*\) expects 0"):
+            compute()
+
+
 def test_cross_validation_and_parameters() -> None:
     X, y = trees(60)
     clf = lstmcore.GraphClassifier(cell="tree_lstm", readout="root", **OPTIONS, random_state=0)
@@ -184,10 +241,20 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="X has 10, y has 9"):
         clf.fit(X, y[:9])
     clf.fit(X, y)
-    with pytest.raises(ValueError, match="X has 1 features a step, but the model expects 2"):
+    with pytest.raises(ValueError, match="X has 1 features a node, but the model expects 2"):
         clf.predict(lstmcore.Graphs([np.ones((2, 1))], [[(0, 1)]]))
-    with pytest.raises(ValueError, match="X contains NaN: sequence 0, step 1, feature 0"):
+    with pytest.raises(ValueError, match=r"X contains NaN: graph 0, node 1, feature 0 is nan$"):
         clf.predict(lstmcore.Graphs([[[1.0, 2.0], [np.nan, 0.0]]], [[(0, 1)]]))
+    with pytest.raises(ValueError, match=r"y\[1\] must hold 3 labels, one for each node of X\[1\], got \(2,\)"):
+        lstmcore.NodeClassifier().fit(cyclic, [[0, 1], [0, 1]])
+    with pytest.raises(ValueError, match=r"nodes\[1\] has length 0; every graph needs at least one node"):
+        lstmcore.Graphs([[1.0], []], [[], []])
+    with pytest.raises(
+        ValueError, match=r"nodes must be a list of arrays .*, one for each graph, got list \[1.0, 2.0\]"
+    ):
+        lstmcore.Graphs([1.0, 2.0], [[], []])
+    with pytest.raises(TypeError, match="X must be sequences, got Graphs: GraphClassifier"):
+        lstmcore.RNNClassifier().fit(X, y)
     with pytest.raises(TypeError, match="a model of graphs has no steps"):
         clf.model_.session()
     n_ary = lstmcore.GraphClassifier(cell="n_ary_tree_lstm", **OPTIONS).fit(

@@ -28,6 +28,13 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
     assert getattr(lstmcore, name).__doc__
 
 
+def test_names_of_the_reference_need_no_import_but_one(run_python) -> None:
+    reference = (TESTS.parent / "docs" / "api.rst").read_text(encoding="utf-8")
+    modules = sorted(set(re.findall(r"^   (\w+)\.[\w.]+$", reference, re.MULTILINE)) - {"estimators"})
+    assert "layers" in modules
+    run_python(f"import lstmcore; [getattr(lstmcore, name) for name in {modules}]")
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'lstmcore' has no attribute 'LTSM'"):
         _ = lstmcore.LTSM

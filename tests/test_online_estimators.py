@@ -241,7 +241,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         ({"a": 1.0}, 1.0, r"x must have the features \['a', 'b'\] of the first row, got \['a'\]"),
         ({"a": 1.0, "c": 1.0}, 1.0, r"x must have the features \['a', 'b'\] of the first row, got \['a', 'c'\]"),
         ([1.0], 1.0, r"x must be a mapping or have shape \(2,\), got shape \(1,\)"),
-        ({"a": 1.0, "b": np.nan}, 1.0, r"x\[0, 1\] is nan"),
+        ({"a": 1.0, "b": np.nan}, 1.0, r"x\[1\] is nan"),
         ({"a": 1.0, "b": "one"}, 1.0, "x must hold real numbers"),
         ({"a": 1.0, "b": 2.0}, np.inf, "y.* is inf"),
         ({"a": 1.0, "b": 2.0}, [1.0], r"y must have shape \(\)"),

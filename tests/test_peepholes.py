@@ -80,8 +80,8 @@ def test_the_name_of_a_cell_and_the_option_meet() -> None:
 @pytest.mark.parametrize(
     ("cell", "value", "message"),
     [
-        ("gru", True, "peepholes must be None for cell 'gru', which has none, got True"),
-        ("gru", "i", "peepholes must be None for cell 'gru', which has none, got 'i'"),
+        ("gru", True, "peepholes must be None for cell 'gru', which leaves no choice of them, got True"),
+        ("gru", "i", "peepholes must be None for cell 'gru', which leaves no choice of them, got 'i'"),
         ("lstm_coupled", "f", "peepholes of cell 'lstm_coupled' must be letters of 'io', each once, got 'f'"),
     ],
 )

@@ -112,8 +112,8 @@ def test_files_and_streams(tmp_path: Any, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (None, "y must be a list of label sequences, got None"),
-        ([["a"] * 5] * 3, "y must hold 4 label sequences, one for each of X, got 3"),
+        (None, "y must be a list of the labels of each sequence, got None"),
+        ([["a"] * 5] * 3, "y must hold the labels of 4 sequences, as X does, got 3"),
         ([["a"] * 5] * 3 + [["a"] * 4], r"y\[3\] must hold 5 labels, one for each step of X\[3\], got \(4,\)"),
         ([["a"] * 5] * 4, r"y must hold at least 2 classes, got 1 class: \['a'\]"),
         ([[0.5, np.nan, 1, 2, 3]] * 4, "y contains NaN"),

@@ -1,4 +1,4 @@
-// Minibatches of sequences of different lengths in the packed layout, and mean pooling over their steps.
+// Minibatches of sequences of different lengths in the packed layout.
 //
 // Packed: rows time-major, sequences sorted by length, longest first. At step t the first sizes[t] sequences are still
 // running, so the row of (t, b) is sizes[0] + … + sizes[t−1] + b, and nothing is padded.

@@ -108,7 +108,7 @@ CellTraits cell_traits() {
   traits.keeps_h = Cell::kKeepsH;
   traits.projected = Cell::kProjected;
   traits.linked = is_linked<Cell>;
-  traits.own_output = has_own_output<Cell>;
+  traits.stores_y = stores_y<Cell>;
   traits.peepholes_by_default = Cell::kPeepholesByDefault;
   traits.layout[0] = layout(std::integral_constant<int, 0>{});
   if constexpr (Cell::kStages == 2) traits.layout[1] = layout(std::integral_constant<int, 1>{});

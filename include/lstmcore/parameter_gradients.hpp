@@ -30,7 +30,7 @@ class ParameterGradients {
     };
     if (s.x_count > 0) add_weight_gradient(s.x_count, gates_from(0), x + segment.row * I, I, I, x_sums_[stage], first);
     if (s.h_count > 0) {
-      const Index ld = padded<S>(stage == 0 ? plan_.output_size : plan_.shape.hidden_size);
+      const Index ld = padded<S>(stage == 0 ? plan_.state_size : plan_.shape.hidden_size);
       const S* recurrent = stage == 0 ? tape.h_in.data() + segment.row * ld : tape.mid.data() + row * ld;
       add_weight_gradient(s.h_count, gates_from(s.h_begin), recurrent, ld, s.recurrent_size, h_sums_[stage], first);
     }

@@ -68,10 +68,10 @@ class Recurrent {
   const CellInfo& info() const { return info_; }
   int directions() const { return config_.bidirectional ? 2 : 1; }
   int unit_count() const { return static_cast<int>(units_.size()); }
-  Index h_size() const { return config_.proj_size > 0 ? config_.proj_size : config_.hidden_size; }
-  Index state_size() const { return info_.state_parts * h_size(); }  // of the state h
+  Index y_size() const { return config_.proj_size > 0 ? config_.proj_size : config_.hidden_size; }
+  Index state_size() const { return info_.state_parts * y_size(); }  // of the state h
   Index c_size() const { return info_.clock ? 1 : config_.hidden_size; }
-  Index output_size() const { return directions() * h_size(); }
+  Index output_size() const { return directions() * y_size(); }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   Index parameter_count() const { return parameter_count_; }
 
@@ -109,7 +109,7 @@ class Recurrent {
         const int u = layer * directions() + direction;
         BackwardArrays<S> io;
         io.x = layer == 0 ? x_ : kept_output(layer - 1).data();
-        io.dy = dy == nullptr ? nullptr : dy + direction * h_size();
+        io.dy = dy == nullptr ? nullptr : dy + direction * y_size();
         io.lddy = inner;
         io.dhn = at(dfinal.h, u, steps.B, state_size());
         io.dcn = at(dfinal.c, u, steps.B, c_size());
@@ -197,7 +197,7 @@ class Recurrent {
         io.x = x;
         io.h0 = at(initial.h, u, steps.B, state_size());
         io.c0 = at(initial.c, u, steps.B, c_size());
-        io.y = to == nullptr ? nullptr : to + direction * h_size();
+        io.y = to == nullptr ? nullptr : to + direction * y_size();
         io.ldy = output_size();
         io.hn = at(final.h, u, steps.B, state_size());
         io.cn = at(final.c, u, steps.B, c_size());

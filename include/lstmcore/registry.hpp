@@ -31,118 +31,100 @@ struct CellInfo {
   int state_parts = 1;              // how many times as wide as y the state h is
 };
 
+// What a name of the list stands for: `Cell` says which states and gates it has, make<S>(shape) gives a unit of it.
+// kAlone: that unit is a Sequence of one cell, whichever its layer.
+struct CellForm {
+  static constexpr bool kProjection = false, kAlone = false, kClock = false;
+};
+
+// One cell for all layers, and the same with a projection if it has one.
+template <class C, class Projected = void>
+struct Single : CellForm {
+  using Cell = C;
+  static constexpr bool kProjection = !std::is_void_v<Projected>, kAlone = true;
+  template <class S>
+  static std::unique_ptr<Unit<S>> make(const UnitShape& shape) {
+    if constexpr (kProjection) {
+      if (shape.proj_size > 0) return std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
+    }
+    return std::make_unique<Sequence<S>>(cell_table<S, C>(), shape);
+  }
+};
+
+// A linked cell: one for the lowest layer, another for those above it.
+template <class Lowest, class Above>
+struct Stacked : CellForm {
+  using Cell = Lowest;
+  template <class S>
+  static std::unique_ptr<Unit<S>> make(const UnitShape& shape) {
+    return shape.above ? Single<Above>::template make<S>(shape) : Single<Lowest>::template make<S>(shape);
+  }
+};
+
+// A unit of its own, which names its Cell.
+template <template <class> class Around>
+struct Whole : CellForm {
+  using Cell = typename Around<float>::Cell;
+  template <class S>
+  static std::unique_ptr<Unit<S>> make(const UnitShape& shape) {
+    return std::make_unique<Around<S>>(shape);
+  }
+};
+
+// A clockwork whose modules are such cells; its second state is the clock.
+template <class C>
+struct Clocked : CellForm {
+  using Cell = C;
+  static constexpr bool kClock = true;
+  template <class S>
+  static std::unique_ptr<Unit<S>> make(const UnitShape& shape) {
+    return std::make_unique<Clockwork<S>>(cell_table<S, C>(), shape);
+  }
+};
+
+// visit(form, name, description) for each cell
 template <class Visit>
 void for_each_cell(Visit&& visit) {
-  // visit.cell<Cell, CellWithProjection or void>(name, description)
-  // visit.unit<Unit>(name, description), of a cell that is more than a Sequence
-  // visit.linked<LowestCell, CellAbove>(name, description)
-  // visit.clockwork<CellOfModules>(name, description)
   constexpr Peepholes kNone = Peepholes::None, kSome = Peepholes::OnRequest, kAll = Peepholes::ByDefault;
-  visit.template cell<Lstm<AllParts, kNone>, Lstm<AllParts, kNone, true>>("lstm", "LSTM with a forget gate");
-  visit.template cell<Lstm<AllParts, kAll>, Lstm<AllParts, kAll, true>>("lstm_peephole", "LSTM with peepholes");
-  visit.template cell<Lstm<Coupled, kNone>, Lstm<Coupled, kNone, true>>("lstm_coupled", "LSTM with f = 1 - i");
-  visit.template cell<Lstm<Coupled, kAll>, Lstm<Coupled, kAll, true>>("lstm_coupled_peephole",
-                                                                      "LSTM with f = 1 - i and peepholes");
-  visit.template cell<Lstm<NoInputGate, kSome>, void>("lstm_no_input_gate", "LSTM with i = 1");
-  visit.template cell<Lstm<NoForgetGate, kSome>, void>("lstm_no_forget_gate", "LSTM with f = 1");
-  visit.template cell<Lstm<NoOutputGate, kSome>, void>("lstm_no_output_gate", "LSTM with o = 1");
-  visit.template cell<Lstm<NoInputActivation, kSome>, void>("lstm_no_input_activation", "LSTM with a linear g");
-  visit.template cell<Lstm<NoOutputActivation, kSome>, void>("lstm_no_output_activation", "LSTM with h = o * c");
-  visit.template unit<GateRecurrence>("lstm_full_gate_recurrence", "LSTM whose gates see the last step's gates");
-  visit.template cell<GruResetAfter, void>("gru", "GRU, reset gate after the product");
-  visit.template cell<GruResetBefore, void>("gru_reset_before", "GRU, reset gate before the product");
-  visit.template cell<Mgu, void>("mgu", "minimal gated unit");
-  visit.template cell<LstmLayerNorm, void>("lstm_layernorm", "LSTM with layer normalisation");
-  visit.template cell<GruLayerNorm, void>("gru_layernorm", "GRU with layer normalisation");
-  visit.template cell<Rnn<Tanh, false>, void>("rnn_tanh", "simple RNN with tanh");
-  visit.template cell<Rnn<Relu, false>, void>("rnn_relu", "simple RNN with max(x, 0)");
-  visit.template cell<Rnn<HardTanh, false>, void>("rnn_hardtanh", "simple RNN with min(max(x, -1), 1)");
-  visit.template cell<Rnn<Tanh, true>, void>("rnn_residual", "residual RNN, h = h_prev + tanh(...)");
-  visit.template linked<DepthGated<true>, DepthGated<false>>("lstm_depth_gated",
-                                                             "LSTM with a gate to the memory of the layer below");
-  visit.template linked<GridLstm<true>, GridLstm<false>>("grid_lstm",
-                                                         "grid LSTM: one LSTM along time, one along depth");
-  visit.template clockwork<Rnn<Tanh, false>>("rnn_clockwork", "clockwork RNN: groups of units, each with a period");
-  visit.template cell<IndRnn<Relu>, void>("indrnn", "RNN of independent units with max(x, 0)");
-  visit.template cell<IndRnn<Tanh>, void>("indrnn_tanh", "RNN of independent units with tanh");
+  visit(Single<Lstm<AllParts, kNone>, Lstm<AllParts, kNone, true>>{}, "lstm", "LSTM with a forget gate");
+  visit(Single<Lstm<AllParts, kAll>, Lstm<AllParts, kAll, true>>{}, "lstm_peephole", "LSTM with peepholes");
+  visit(Single<Lstm<Coupled, kNone>, Lstm<Coupled, kNone, true>>{}, "lstm_coupled", "LSTM with f = 1 - i");
+  visit(Single<Lstm<Coupled, kAll>, Lstm<Coupled, kAll, true>>{}, "lstm_coupled_peephole",
+        "LSTM with f = 1 - i and peepholes");
+  visit(Single<Lstm<NoInputGate, kSome>>{}, "lstm_no_input_gate", "LSTM with i = 1");
+  visit(Single<Lstm<NoForgetGate, kSome>>{}, "lstm_no_forget_gate", "LSTM with f = 1");
+  visit(Single<Lstm<NoOutputGate, kSome>>{}, "lstm_no_output_gate", "LSTM with o = 1");
+  visit(Single<Lstm<NoInputActivation, kSome>>{}, "lstm_no_input_activation", "LSTM with a linear g");
+  visit(Single<Lstm<NoOutputActivation, kSome>>{}, "lstm_no_output_activation", "LSTM with h = o * c");
+  visit(Whole<GateRecurrence>{}, "lstm_full_gate_recurrence", "LSTM whose gates see the last step's gates");
+  visit(Single<GruResetAfter>{}, "gru", "GRU, reset gate after the product");
+  visit(Single<GruResetBefore>{}, "gru_reset_before", "GRU, reset gate before the product");
+  visit(Single<Mgu>{}, "mgu", "minimal gated unit");
+  visit(Single<LstmLayerNorm>{}, "lstm_layernorm", "LSTM with layer normalisation");
+  visit(Single<GruLayerNorm>{}, "gru_layernorm", "GRU with layer normalisation");
+  visit(Single<Rnn<Tanh, false>>{}, "rnn_tanh", "simple RNN with tanh");
+  visit(Single<Rnn<Relu, false>>{}, "rnn_relu", "simple RNN with max(x, 0)");
+  visit(Single<Rnn<HardTanh, false>>{}, "rnn_hardtanh", "simple RNN with min(max(x, -1), 1)");
+  visit(Single<Rnn<Tanh, true>>{}, "rnn_residual", "residual RNN, h = h_prev + tanh(...)");
+  visit(Stacked<DepthGated<true>, DepthGated<false>>{}, "lstm_depth_gated",
+        "LSTM with a gate to the memory of the layer below");
+  visit(Stacked<GridLstm<true>, GridLstm<false>>{}, "grid_lstm", "grid LSTM: one LSTM along time, one along depth");
+  visit(Clocked<Rnn<Tanh, false>>{}, "rnn_clockwork", "clockwork RNN: groups of units, each with a period");
+  visit(Single<IndRnn<Relu>>{}, "indrnn", "RNN of independent units with max(x, 0)");
+  visit(Single<IndRnn<Tanh>>{}, "indrnn_tanh", "RNN of independent units with tanh");
 }
 
-namespace detail {
-
-template <class S>
-struct MakeUnit {
-  std::string name;
-  UnitShape shape;
-  std::unique_ptr<Unit<S>> made;
-
-  template <class Cell, class Projected>
-  void cell(const char* cell_name, const char*) {
-    if (name != cell_name) return;
-    if constexpr (!std::is_void_v<Projected>) {
-      if (shape.proj_size > 0) {
-        made = std::make_unique<Sequence<S>>(cell_table<S, Projected>(), shape);
-        return;
-      }
-    }
-    refuse_projection();
-    made = std::make_unique<Sequence<S>>(cell_table<S, Cell>(), shape);
-  }
-
-  template <template <class> class Whole>
-  void unit(const char* cell_name, const char*) {
-    if (name != cell_name) return;
-    refuse_projection();
-    made = std::make_unique<Whole<S>>(shape);
-  }
-
-  void refuse_projection() const {
-    if (shape.proj_size > 0) {
-      throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
-    }
-  }
-
-  template <class Lowest, class Above>
-  void linked(const char* cell_name, const char* description) {
-    return shape.above ? cell<Above, void>(cell_name, description) : cell<Lowest, void>(cell_name, description);
-  }
-
-  template <class Cell>
-  void clockwork(const char* cell_name, const char*) {
-    if (name != cell_name) return;
-    refuse_projection();
-    made = std::make_unique<Clockwork<S>>(cell_table<S, Cell>(), shape);
-  }
-};
-
-struct ListCells {
-  std::vector<CellInfo> list;
-  template <class Cell, class Projected>
-  void cell(const char* name, const char* description) {
-    const std::string peepholes = peepholes_of(cell_traits<Cell>());
-    list.push_back({name, description, Cell::kHasC, !std::is_void_v<Projected>,
-                    has_own_output<Cell> || Cell::kStateParts > 1, is_linked<Cell>, false, peepholes,
-                    Cell::kPeepholesByDefault ? peepholes : "", Cell::kStateParts});
-  }
-  template <template <class> class Whole>
-  void unit(const char* name, const char* description) {
-    cell<typename Whole<float>::Cell, void>(name, description);
-  }
-  template <class Lowest, class Above>
-  void linked(const char* name, const char* description) {
-    cell<Lowest, void>(name, description);
-  }
-  template <class Cell>
-  void clockwork(const char* name, const char* description) {
-    list.push_back({name, description, true, false, false, false, true, "", "", 1});
-  }
-};
-
-}  // namespace detail
-
 inline std::vector<CellInfo> cells() {
-  detail::ListCells visitor;
-  for_each_cell(visitor);
-  return visitor.list;
+  std::vector<CellInfo> list;
+  for_each_cell([&](auto form, const char* name, const char* description) {
+    using Form = decltype(form);
+    using Cell = typename Form::Cell;
+    const std::string peepholes = peepholes_of(detail::cell_traits<Cell>());
+    list.push_back({name, description, Cell::kHasC || Form::kClock, Form::kProjection,
+                    stores_y<Cell> || Cell::kStateParts > 1, is_linked<Cell>, Form::kClock, peepholes,
+                    Cell::kPeepholesByDefault ? peepholes : "", Cell::kStateParts});
+  });
+  return list;
 }
 
 inline CellInfo cell_info(const std::string& name) {
@@ -161,9 +143,14 @@ std::unique_ptr<Unit<S>> make_unit(const std::string& name, const UnitShape& sha
     throw std::invalid_argument("cell '" + name + "' has peepholes '" + info.peepholes + "', not '" + *shape.peepholes +
                                 "'");
   }
-  detail::MakeUnit<S> visitor{name, shape, nullptr};
-  for_each_cell(visitor);
-  return std::move(visitor.made);
+  if (shape.proj_size > 0 && !info.projection) {
+    throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
+  }
+  std::unique_ptr<Unit<S>> unit;
+  for_each_cell([&](auto form, const char* cell_name, const char*) {
+    if (name == cell_name) unit = decltype(form)::template make<S>(shape);
+  });
+  return unit;
 }
 
 }  // namespace lstmcore

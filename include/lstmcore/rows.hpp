@@ -13,7 +13,7 @@ struct Row {
   const S* c_prev;
   S* h;  // state after the step
   S* c;
-  S* mid;            // what stage 0 hands to stage 1
+  S* mid;            // what stage 0 hands to stage 1, or the first part of a state of several
   const S* vectors;  // the cell's own per-unit parameters: vector j at vectors + j·vector_stride
   Index vector_stride;
   S* dh;

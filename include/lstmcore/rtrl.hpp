@@ -104,34 +104,16 @@ class CellStep {
   Buffer<S> dh_, dc_;
 };
 
-namespace detail {
+// Those of one stage that do not normalise over units: units that meet in products alone.
+template <class Form>
+constexpr bool has_rtrl = Form::kAlone && Form::Cell::kStages == 1 && Form::Cell::kNormalised == 0;
 
-template <class S>
-struct FindRtrlCell {
-  std::string name;
-  const CellTable<S>* found = nullptr;
-  std::vector<std::string> names;
-  template <class Cell, class Projected>
-  void cell(const char* cell_name, const char*) {
-    if (Cell::kStages != 1 || Cell::kNormalised != 0) return;
-    names.push_back(cell_name);
-    if (name == cell_name) found = &cell_table<S, Cell>();
-  }
-  template <template <class> class Whole>
-  void unit(const char*, const char*) {}
-  template <class Lowest, class Above>
-  void linked(const char*, const char*) {}
-  template <class Cell>
-  void clockwork(const char*, const char*) {}
-};
-
-}  // namespace detail
-
-// The cells of one stage that do not normalise over units: those whose units meet in products alone.
 inline std::vector<std::string> rtrl_cells() {
-  detail::FindRtrlCell<float> visitor;
-  for_each_cell(visitor);
-  return visitor.names;
+  std::vector<std::string> names;
+  for_each_cell([&](auto form, const char* name, const char*) {
+    if (has_rtrl<decltype(form)>) names.push_back(name);
+  });
+  return names;
 }
 
 enum class RtrlMethod { Full, Diagonal };
@@ -209,13 +191,17 @@ class Rtrl {
 
   static const CellTable<S>& table_of(const std::string& cell, const UnitShape& shape) {
     cell_info(cell);  // raises for an unknown name
-    detail::FindRtrlCell<S> visitor{cell, nullptr, {}};
-    for_each_cell(visitor);
-    if (!visitor.found || shape.proj_size > 0) {
+    const CellTable<S>* found = nullptr;
+    for_each_cell([&](auto form, const char* name, const char*) {
+      using Form = decltype(form);
+      if (cell != name) return;
+      if constexpr (has_rtrl<Form>) found = &cell_table<S, typename Form::Cell>();
+    });
+    if (found == nullptr || shape.proj_size > 0) {
       throw std::invalid_argument("cell '" + cell + "' has no RTRL: it takes one stage without projection, and units " +
                                   "that meet in products alone");
     }
-    return *visitor.found;
+    return *found;
   }
 
   CellStep<S> step_;

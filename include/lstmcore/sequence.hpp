@@ -3,6 +3,8 @@
 #pragma once
 
 #include "lstmcore/cell_table.hpp"
+#include "lstmcore/lanes.hpp"
+#include "lstmcore/noise_phases.hpp"
 #include "lstmcore/parameter_gradients.hpp"
 #include "lstmcore/tape.hpp"
 
@@ -15,7 +17,12 @@ class Sequence final : public Unit<S> {
 
  public:
   Sequence(const Table& table, const UnitShape& shape)
-      : table_(table), cell_(table.traits), plan_(make_plan(cell_, shape)), weights_(plan_), sums_(cell_, plan_) {
+      : table_(table),
+        cell_(table.traits),
+        plan_(make_plan(cell_, shape)),
+        weights_(plan_),
+        noise_(cell_, plan_),
+        sums_(cell_, plan_) {
     alignas(64) static const S zeros[4 * V] = {};
     zeros_ = zeros;
     std::fill_n(ones_.reserve(ld_units()), ld_units(), S(0));
@@ -26,7 +33,7 @@ class Sequence final : public Unit<S> {
   Index parameter_count() const override { return plan_.count; }
   double flops(Index rows) const override {
     return 2.0 * rows * cell_.blocks * plan_.shape.hidden_size *
-           (plan_.shape.input_size + (has_u() ? plan_.output_size : 0) + 16);  // 16: the pointwise part
+           (plan_.shape.input_size + (has_u() ? plan_.state_size : 0) + 16);  // 16: the pointwise part
   }
   void pack(const S* parameters) override {
     weights_.pack_forward(parameters);
@@ -35,13 +42,13 @@ class Sequence final : public Unit<S> {
 
   void forward(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Keep keep, const Noise& noise) override {
     Tape<S>& tape = keep == Keep::Nothing ? passing_ : kept_;
-    tape.noise.start(noise, steps.B, plan_.output_size);
+    tape.noise.start(noise, steps.B, plan_.state_size);
     tape.lower = io.lower;
     tape.upper = io.upper;
-    reserve(tape, steps, keep);
+    tape.reserve(cell_, plan_, steps, keep);
     if (keep == Keep::States) {
-      remember(io.h0, steps.B * plan_.output_size, tape.h_begin);
-      if (cell_.has_c) remember(io.c0, steps.B * plan_.shape.hidden_size, tape.c_begin);
+      tape.remember(io.h0, steps.B * plan_.state_size, tape.h_begin);
+      if (cell_.has_c) tape.remember(io.c0, steps.B * plan_.shape.hidden_size, tape.c_begin);
     }
     for (Index number = 0; number < tape.windows(steps); ++number) {
       run_window(steps, io, reverse, tape, tape.window_at(steps, number, reverse));
@@ -57,12 +64,8 @@ class Sequence final : public Unit<S> {
     dh_.reserve(steps.B * ld_h());
     dc_.reserve(steps.B * ld_units());
     dmid_.reserve(steps.B * ld_mid());
-    if (cell_.own_output) dy_.reserve(steps.B * ld_h());
-    if (kept_.noise.any()) {
-      dseen_.reserve(steps.B * ld_h());
-      dh_kept_.reserve(steps.B * ld_h());
-      dc_kept_.reserve(steps.B * ld_units());
-    }
+    if (cell_.stores_y) dy_.reserve(steps.B * ld_h());
+    if (kept_.noise.any()) noise_.start_backward(steps.B, kept_);
     if (normalised()) {
       sums_.start_gains(steps.B);
       row_sums_.reserve(steps.B * cell_.norm_count);
@@ -96,112 +99,27 @@ class Sequence final : public Unit<S> {
     };
     for (const GateName& name : cell_.gate_names()) {
       read(name.name, H, kept_.gate_stride[name.stage], [&](const Step& step, Index b) {
-        return gates_from(kept_, name.stage, step.gates).at(0, b) + name.gate * V;
+        return kept_.gates_from(name.stage, step.gates).at(0, b) + name.gate * V;
       });
     }
-    if (cell_.has_c) read("c", H, V, [&](const Step& step, Index b) { return c_after(kept_, step, b); });
-    read("h", y_size(), V, [&](const Step& step, Index b) { return h_after(kept_, step, b); });
+    if (cell_.has_c) read("c", H, V, [&](const Step& step, Index b) { return kept_.c_after(step, b); });
+    read("h", y_size(), V, [&](const Step& step, Index b) { return kept_.h_after(step, b); });
     return list;
   }
 
  private:
   bool normalised() const { return cell_.normalised > 0; }
   bool has_u() const { return plan_.stage[0].h_count > 0; }  // else the cell's pointwise part is all of the recurrence
-  // Gates of a passing step need not be kept: tiles use a scratch of their own.
-  bool scratch_tiles() const { return cell_.stages == 1 && !normalised(); }
-  bool masks_mid() const { return cell_.stages == 2 && !cell_.projected; }  // mid is seen by a recurrent product
   Index panels(int stage) const { return ceil_div(plan_.stage[stage].units, V); }
-  Index ld_h() const { return padded<S>(plan_.output_size); }
+  Index ld_h() const { return padded<S>(plan_.state_size); }
   bool several_parts() const { return cell_.state_parts > 1; }
-  Index y_size() const { return plan_.output_size / cell_.state_parts; }
+  Index y_size() const { return plan_.state_size / cell_.state_parts; }
   Index ld_mid() const { return cell_.state_parts * ld_units(); }
   Index ld_units() const { return padded<S>(plan_.shape.hidden_size); }
 
-  // Steps whose W x is computed ahead of them, as one product. With so few rows a step's own product reads weights for
-  // too little work; reading W once for several steps leaves U alone.
-  static Index steps_ahead(const Steps& steps) {
-    constexpr Index kFewRows = 4, kRowsAhead = 48;
-    return steps.B < kFewRows ? std::clamp<Index>(kRowsAhead / steps.B, 1, steps.T) : 1;
-  }
-
-  void reserve(Tape<S>& tape, const Steps& steps, Keep keep) const {
-    tape.keep = keep;
-    tape.window = keep == Keep::States ? Tape<S>::segment_steps(steps) : steps.T;
-    const bool passing = keep == Keep::Nothing;
-    const Index rows = passing ? steps_ahead(steps) * steps.B : std::min(steps.N, tape.window * steps.B);
-    tape.h_in.reserve((passing ? 2 * steps.B : steps.N) * ld_h());
-    tape.h_end.reserve(steps.B * ld_h());
-    if (cell_.has_c) {
-      tape.c_in.reserve((passing ? 2 * steps.B : tape.windows(steps) * steps.B + rows) * ld_units());
-      tape.c_end.reserve(steps.B * ld_units());
-      if (tape.noise.zones()) tape.c_new.reserve(rows * ld_units());
-    }
-    if (cell_.stages == 2) tape.mid.reserve(rows * ld_units());
-    if (several_parts()) tape.mid.reserve(steps.B * ld_mid());
-    if (cell_.own_output) tape.y.reserve(steps.B * ld_h());
-    if (normalised()) {
-      tape.means.reserve(steps.B * cell_.norm_count);
-      tape.scales.reserve(rows * cell_.norm_count);
-    }
-    for (int stage = 0; stage < cell_.stages; ++stage) {
-      if (passing && scratch_tiles() && rows == steps.B) continue;
-      tape.gate_stride[stage] = padded<S>(rows * plan_.stage[stage].gates * V);
-      tape.gates[stage].reserve(panels(stage) * tape.gate_stride[stage]);
-    }
-  }
-
-  static void remember(const S* states, Index n, Buffer<S>& to) {
-    S* copy = to.reserve(n);
-    if (states != nullptr) {
-      std::copy_n(states, n, copy);
-    } else {
-      std::fill_n(copy, n, S(0));
-    }
-  }
-
-  // Lanes of an array of width `width` that are a member's, up to whole vectors and up to the width.
-  struct Lanes {
-    Index begin, whole, end;
-    Lanes(const Share& share, Index width)
-        : begin(share.first(ceil_div(width, V)) * V),
-          whole(share.last(ceil_div(width, V)) * V),
-          end(std::min(whole, width)) {}
-    Lanes before(Index width) const {
-      Lanes lanes = *this;
-      lanes.end = std::clamp(width, begin, end);
-      return lanes;
-    }
-  };
-
-  // A row of the caller's array, or zeros, into a row of whole vectors.
-  static void load_row(const S* array, Index b, Index width, const Lanes& lanes, S* to) {
-    if (array == nullptr) {
-      std::fill(to + lanes.begin, to + lanes.whole, S(0));
-    } else {
-      std::copy(array + b * width + lanes.begin, array + b * width + lanes.end, to + lanes.begin);
-      std::fill(to + lanes.end, to + lanes.whole, S(0));
-    }
-  }
-  static void store_row(const S* from, const Lanes& lanes, S* to) {
-    std::copy(from + lanes.begin, from + lanes.end, to + lanes.begin);
-  }
-
-  // States after a step: the next step's slot, or the end of the sequence.
-  S* h_after(Tape<S>& tape, const Step& step, Index b) const {
-    return b < step.staying ? tape.h_in.data() + (step.h_next + b) * ld_h() : tape.h_end.data() + b * ld_h();
-  }
-  S* c_after(Tape<S>& tape, const Step& step, Index b) const {
-    return b < step.staying ? tape.c_in.data() + (step.c_next + b) * ld_units() : tape.c_end.data() + b * ld_units();
-  }
-
-  Place<S*> gates_from(Tape<S>& tape, int stage, Index row) const {
-    const Index stride = plan_.stage[stage].gates * V;
-    return {tape.gates[stage].data() + row * stride, tape.gate_stride[stage], stride};
-  }
-
   StepRows<S> rows_of(Tape<S>& tape, const Step& step) const {
     StepRows<S> rows{};
-    for (int stage = 0; stage < cell_.stages; ++stage) rows.gates[stage] = gates_from(tape, stage, step.gates);
+    for (int stage = 0; stage < cell_.stages; ++stage) rows.gates[stage] = tape.gates_from(stage, step.gates);
     rows.ld_h = ld_h();
     rows.ld_units = ld_units();
     rows.h_prev = tape.h_in.data() + step.h * ld_h();
@@ -216,7 +134,7 @@ class Sequence final : public Unit<S> {
     rows.ld_mid = ld_mid();
     if (cell_.stages == 2) rows.mid = tape.mid.data() + step.gates * ld_units();
     if (several_parts()) rows.mid = tape.mid.data();
-    if (cell_.own_output) rows.y = tape.y.data();
+    if (cell_.stores_y) rows.y = tape.y.data();
     if (cell_.linked) {
       if (plan_.shape.above) rows.lower = tape.lower + step.row * ld_units();
       rows.upper = tape.upper + step.row * ld_units();
@@ -243,8 +161,7 @@ class Sequence final : public Unit<S> {
   void run_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w) {
     team_.run(steps, flops(w.rows), [&](const Share& share) {
       if constexpr (std::is_same_v<S, float>) {
-        const bool passing = tape.keep == Keep::Nothing;
-        if (plan_.shape.bf16 && passing) return forward_window<BFloat16>(steps, io, reverse, tape, w, share);
+        if (plan_.shape.bf16 && tape.passing()) return forward_window<BFloat16>(steps, io, reverse, tape, w, share);
       }
       forward_window<S>(steps, io, reverse, tape, w, share);
     });
@@ -253,10 +170,10 @@ class Sequence final : public Unit<S> {
   template <class Weight>
   void forward_window(const Steps& steps, const ForwardArrays<S>& io, bool reverse, Tape<S>& tape, const Window& w,
                       const Share& share) const {
-    const Index ahead = steps_ahead(steps);
+    const Index ahead = tape.ahead;
     for (Index begin = w.begin; begin < w.end; begin += ahead) {
       const Window block = window_of(steps, begin, std::min(begin + ahead, w.end), reverse);
-      const Window& gates = tape.keep != Keep::Nothing ? w : block;  // whose gates there is room for
+      const Window& gates = tape.passing() ? block : w;  // whose gates there is room for
       for (int stage = 0; stage < cell_.stages && ahead > 1; ++stage) {
         project_ahead<Weight>(stage, io.x, block, block.row - gates.row, tape, share);
       }
@@ -272,17 +189,13 @@ class Sequence final : public Unit<S> {
   template <class Weight>
   void forward_step(const ForwardArrays<S>& io, const Step& step, bool projected, Tape<S>& tape,
                     const Share& share) const {
-    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
+    const Index width_h = plan_.state_size, width_c = plan_.shape.hidden_size;
+    const Lanes<S> h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index b = step.entering; b < step.end; ++b) {
-      load_row(io.h0, b, width_h, h_lanes, tape.h_in.data() + (step.h + b) * ld_h());
-      if (cell_.has_c) load_row(io.c0, b, width_c, c_lanes, tape.c_in.data() + (step.c + b) * ld_units());
+      load_row(row_at(io.h0, b, width_h), h_lanes, tape.h_before(step, b));
+      if (cell_.has_c) load_row(row_at(io.c0, b, width_c), c_lanes, tape.c_before(step, b));
     }
-    if (tape.noise.drops()) {
-      for (Index b = step.begin; b < step.end; ++b) {
-        tape.noise.see(b, tape.h_in.data() + (step.h + b) * ld_h(), h_lanes.begin, h_lanes.whole);
-      }
-    }
+    if (tape.noise.drops()) noise_.see(step, tape, h_lanes);
     if (step.entering < step.end || tape.noise.drops()) share.meet();
     for (int stage = 0; stage < cell_.stages; ++stage) {
       if (normalised()) {
@@ -291,56 +204,34 @@ class Sequence final : public Unit<S> {
         forward_stage<Weight>(stage, io.x, step, projected, tape, share);
       }
       if (several_parts()) join_parts(step, tape, share, c_lanes);
-      if (tape.noise.any()) add_noise(stage, step, tape, h_lanes, c_lanes);
+      if (tape.noise.any()) noise_.forward(stage, step, tape, h_lanes, c_lanes);
       share.meet();
     }
     for (Index b = step.begin; b < step.end && io.y != nullptr; ++b) {
-      const S* y = cell_.own_output ? tape.y.data() + b * ld_h() : h_after(tape, step, b);
+      const S* y = cell_.stores_y ? tape.y.data() + b * ld_h() : tape.h_after(step, b);
       store_row(y, y_lanes, io.y + (step.row + b) * io.ldy);
     }
     for (Index b = step.staying; b < step.end; ++b) {
-      if (io.hn) store_row(tape.h_end.data() + b * ld_h(), h_lanes, io.hn + b * width_h);
-      if (io.cn) store_row(tape.c_end.data() + b * ld_units(), c_lanes, io.cn + b * width_c);
+      store_row(tape.h_end.data() + b * ld_h(), h_lanes, row_at(io.hn, b, width_h));
+      if (cell_.has_c) store_row(tape.c_end.data() + b * ld_units(), c_lanes, row_at(io.cn, b, width_c));
     }
   }
 
   // From the parts of the state, each of whole vectors, to a row of it, and back from its gradient.
-  void join_parts(const Step& step, Tape<S>& tape, const Share& share, const Lanes& lanes) const {
+  void join_parts(const Step& step, Tape<S>& tape, const Share& share, const Lanes<S>& lanes) const {
     for (Index b = step.begin; b < step.end; ++b) {
       for (int part = 0; part < cell_.state_parts; ++part) {
-        store_row(tape.mid.data() + b * ld_mid() + part * ld_units(), lanes, h_after(tape, step, b) + part * y_size());
+        store_row(tape.mid.data() + b * ld_mid() + part * ld_units(), lanes, tape.h_after(step, b) + part * y_size());
       }
     }
     if (tape.noise.any()) share.meet();
   }
-  void split_parts(const Step& step, const Share& share, const Lanes& lanes) {
+  void split_parts(const Step& step, const Share& share, const Lanes<S>& lanes) {
     share.meet();
     for (Index b = step.begin; b < step.end; ++b) {
       for (int part = 0; part < cell_.state_parts; ++part) {
-        load_row(dh_.data() + b * ld_h() + part * y_size(), 0, 0, lanes,
-                 dmid_.data() + b * ld_mid() + part * ld_units());
-      }
-    }
-  }
-
-  // From what a stage has computed to the states after the step, and to what U sees of mid.
-  void add_noise(int stage, const Step& step, Tape<S>& tape, const Lanes& h_lanes, const Lanes& c_lanes) const {
-    using Of = PassNoise<S>;
-    const Of& noise = tape.noise;
-    for (Index b = step.begin; b < step.end; ++b) {
-      if (masks_mid() && stage == 0 && noise.drops()) {
-        noise.mask(b, tape.mid.data() + (step.gates + b) * ld_units(), c_lanes.begin, c_lanes.whole);
-      }
-      if (cell_.has_c && stage == 0 && noise.zones()) {
-        S *c = c_after(tape, step, b), *computed = tape.c_new.data() + (step.gates + b) * ld_units();
-        std::copy(c + c_lanes.begin, c + c_lanes.whole, computed + c_lanes.begin);
-        noise.zone(Of::C, step.row + b, plan_.shape.hidden_size, tape.c_in.data() + (step.c + b) * ld_units(), c,
-                   c_lanes.begin, c_lanes.whole);
-      }
-      if (stage == cell_.stages - 1 && noise.zones()) {
-        S* h = h_after(tape, step, b);
-        noise.zone(Of::H, step.row + b, plan_.output_size, tape.h_in.data() + (step.h + b) * ld_h(), h, h_lanes.begin,
-                   h_lanes.whole);
+        const S* dpart = dh_.data() + b * ld_h() + part * y_size();
+        load_row(dpart, lanes, dmid_.data() + b * ld_mid() + part * ld_units());
       }
     }
   }
@@ -354,7 +245,7 @@ class Sequence final : public Unit<S> {
     Product<S, Weight> p = product_of<Weight>(stage);
     p.x = {x + block.row * I, I, I};
     p.init = {weights_.bias(stage), plan.gates * V, 0};
-    p.out = gates_from(tape, stage, row);
+    p.out = tape.gates_from(stage, row);
     const auto& kernels = normalised() ? table_.x_sums : table_.stage[stage];
     Table::template product_of<Weight>(kernels)(p, 0, block.rows, share.first(panels(stage)), share.last(panels(stage)),
                                                 kNothing);
@@ -375,7 +266,7 @@ class Sequence final : public Unit<S> {
     const Index I = plan_.shape.input_size, first = share.first(panels(0)), last = share.last(panels(0));
     Product<S, Weight> p = product_of<Weight>(0);
     p.init = {zeros_, 0, 0};
-    p.out = gates_from(tape, 0, step.gates);
+    p.out = tape.gates_from(0, step.gates);
     if (!projected) {
       p.x = {x + step.row * I, I, I};
       Table::template product_of<Weight>(table_.x_sums)(p, step.begin, step.end, first, last, kNothing);
@@ -386,20 +277,20 @@ class Sequence final : public Unit<S> {
     p.out.data += plan_.stage[0].h_begin * V;
     Table::template product_of<Weight>(table_.h_sums)(p, step.begin, step.end, first, last, kNothing);
     share.meet();
-    table_.norm_forward[tape.keep != Keep::Nothing](share, rows_of(tape, step), step.begin, step.end, tape.means.data(),
-                                                    tape.scales.data() + step.gates * cell_.norm_count);
+    table_.norm_forward[!tape.passing()](share, rows_of(tape, step), step.begin, step.end, tape.means.data(),
+                                         tape.scales.data() + step.gates * cell_.norm_count);
   }
 
   // What U multiplies in stage 0: h₋₁, or what recurrent dropout leaves of it.
   Operand<S> seen_operand(const Tape<S>& tape, const Step& step) const {
-    const Index width = plan_.output_size;
+    const Index width = plan_.state_size;
     return tape.noise.drops() ? tape.noise.seen(width) : Operand<S>{tape.h_in.data() + step.h * ld_h(), ld_h(), width};
   }
 
   template <class Weight>
   void forward_stage(int stage, const S* x, const Step& step, bool projected, Tape<S>& tape, const Share& share) const {
     const StagePlan& plan = plan_.stage[stage];
-    const bool keep = tape.keep != Keep::Nothing, scratch = !keep && scratch_tiles();
+    const bool keep = !tape.passing(), scratch = tape.scratch;
     alignas(64) S sums[kTileVectors * V];
     const Index I = plan_.shape.input_size;
     StepRows<S> rows = rows_of(tape, step);
@@ -426,33 +317,33 @@ class Sequence final : public Unit<S> {
   // The steps of a window, backward. The members of a group meet after the pointwise part of each stage.
   void backward_window(const Steps& steps, const BackwardArrays<S>& io, bool reverse, const Window& w,
                        const Share& share) {
-    const Index width_h = plan_.output_size, width_c = plan_.shape.hidden_size;
-    const Lanes h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
+    const Index width_h = plan_.state_size, width_c = plan_.shape.hidden_size;
+    const Lanes<S> h_lanes(share, width_h), c_lanes(share, width_c), y_lanes = h_lanes.before(y_size());
     for (Index s = w.end - 1; s >= w.begin; --s) {
       const Step step = kept_.step_at(steps, w, s, reverse, share.begin, share.end);
       if (step.begin == step.end) continue;
       for (Index b = step.staying; b < step.end; ++b) {
-        load_row(io.dhn, b, width_h, h_lanes, dh_.data() + b * ld_h());
-        if (cell_.has_c) load_row(io.dcn, b, width_c, c_lanes, dc_.data() + b * ld_units());
+        load_row(row_at(io.dhn, b, width_h), h_lanes, dh_.data() + b * ld_h());
+        if (cell_.has_c) load_row(row_at(io.dcn, b, width_c), c_lanes, dc_.data() + b * ld_units());
       }
       take_output_gradients(step, io, y_lanes);
-      if (kept_.noise.zones()) split_gradients(step, h_lanes, c_lanes);
+      if (kept_.noise.zones()) noise_.split(step, kept_, dh_.data(), dc_.data(), h_lanes, c_lanes);
       if (several_parts()) split_parts(step, share, c_lanes);
       for (int stage = cell_.stages - 1; stage >= 0; --stage) backward_stage(stage, step, io, share);
-      if (kept_.noise.any()) join_gradients(step, h_lanes, c_lanes);
+      if (kept_.noise.any()) noise_.join(step, kept_, dh_.data(), dc_.data(), h_lanes, c_lanes);
       for (Index b = step.entering; b < step.end; ++b) {
-        if (io.dh0) store_row(dh_.data() + b * ld_h(), h_lanes, io.dh0 + b * width_h);
-        if (io.dc0) store_row(dc_.data() + b * ld_units(), c_lanes, io.dc0 + b * width_c);
+        store_row(dh_.data() + b * ld_h(), h_lanes, row_at(io.dh0, b, width_h));
+        store_row(dc_.data() + b * ld_units(), c_lanes, row_at(io.dc0, b, width_c));
       }
     }
   }
 
   // ∂/∂y of a step: a part of ∂/∂h, unless the output is another.
-  void take_output_gradients(const Step& step, const BackwardArrays<S>& io, const Lanes& lanes) {
+  void take_output_gradients(const Step& step, const BackwardArrays<S>& io, const Lanes<S>& lanes) {
     for (Index b = step.begin; b < step.end; ++b) {
-      const S* dy = io.dy == nullptr ? nullptr : io.dy + (step.row + b) * io.lddy;
-      if (cell_.own_output) {
-        load_row(dy, 0, 0, lanes, dy_.data() + b * ld_h());
+      const S* dy = row_at(io.dy, step.row + b, io.lddy);
+      if (cell_.stores_y) {
+        load_row(dy, lanes, dy_.data() + b * ld_h());
       } else if (dy != nullptr) {
         S* dh = dh_.data() + b * ld_h();
         LSTMCORE_SIMD
@@ -461,45 +352,9 @@ class Sequence final : public Unit<S> {
     }
   }
 
-  // Zoneout on the way back: what reaches the states before the step directly is set aside.
-  void split_gradients(const Step& step, const Lanes& h_lanes, const Lanes& c_lanes) {
-    using Of = PassNoise<S>;
-    const Of& noise = kept_.noise;
-    for (Index b = step.begin; b < step.end; ++b) {
-      const Index h = b * ld_h(), c = b * ld_units();
-      noise.zone_backward(Of::H, step.row + b, plan_.output_size, dh_.data() + h, dh_kept_.data() + h, h_lanes.begin,
-                          h_lanes.whole);
-      if (!cell_.has_c) continue;
-      noise.zone_backward(Of::C, step.row + b, plan_.shape.hidden_size, dc_.data() + c, dc_kept_.data() + c,
-                          c_lanes.begin, c_lanes.whole);
-    }
-  }
-
-  // ∂/∂h₋₁ from its parts: what the cell passed on, what zoneout kept, and m ⊙ Uᵀ ∂/∂sums. U saw m ⊙ h₋₁, so from here
-  // on the gradient of U needs that in place of h₋₁.
-  void join_gradients(const Step& step, const Lanes& h_lanes, const Lanes& c_lanes) {
-    const PassNoise<S>& noise = kept_.noise;
-    const auto add = [](S* sum, const S* part, const Lanes& lanes) {
-      LSTMCORE_SIMD
-      for (Index j = lanes.begin; j < lanes.whole; ++j) sum[j] += part[j];
-    };
-    for (Index b = step.begin; b < step.end; ++b) {
-      S *dseen = dseen_.data() + b * ld_h(), *dh = dh_.data() + b * ld_h();
-      if (noise.drops()) {
-        noise.mask(b, dseen, h_lanes.begin, h_lanes.whole);
-        noise.mask(b, kept_.h_in.data() + (step.h + b) * ld_h(), h_lanes.begin, h_lanes.whole);
-      }
-      if (!cell_.keeps_h) std::fill(dh + h_lanes.begin, dh + h_lanes.whole, S(0));
-      add(dh, dseen, h_lanes);
-      if (!noise.zones()) continue;
-      add(dh, dh_kept_.data() + b * ld_h(), h_lanes);
-      if (cell_.has_c) add(dc_.data() + b * ld_units(), dc_kept_.data() + b * ld_units(), c_lanes);
-    }
-  }
-
   void backward_stage(int stage, const Step& step, const BackwardArrays<S>& io, const Share& share) {
     StepRows<S> rows = kept_rows(step);
-    if (cell_.own_output) rows.dy = dy_.data();
+    if (cell_.stores_y) rows.dy = dy_.data();
     if (cell_.linked) rows.dlink = io.dlink + step.row * ld_units();
     if (normalised()) {
       table_.norm_backward(share, rows, step.begin, step.end, row_sums_.data(),
@@ -512,11 +367,7 @@ class Sequence final : public Unit<S> {
       share.meet();
       recurrent_gradient(stage, step, share, noisy);
     } else if (noisy) {  // the cell has done it
-      const Lanes lanes(share, plan_.output_size);
-      for (Index b = step.begin; b < step.end; ++b) {
-        const S* dh = dh_.data() + b * ld_h();
-        std::copy(dh + lanes.begin, dh + lanes.whole, dseen_.data() + b * ld_h() + lanes.begin);
-      }
+      noise_.take_dseen(step, kept_, dh_.data(), Lanes<S>(share, plan_.state_size));
     }
   }
 
@@ -527,7 +378,8 @@ class Sequence final : public Unit<S> {
     p.h = gate_operand(stage, step.gates, plan.h_begin, plan.h_count);
     p.weights = weights_.h_transposed(stage);
     p.panel_stride = p.h.segments * p.h.k * V;
-    p.out = stage == 0 ? Place<S*>{(noisy ? dseen_ : dh_).data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
+    p.out =
+        stage == 0 ? Place<S*>{noisy ? noise_.dseen() : dh_.data(), V, ld_h()} : Place<S*>{dmid_.data(), V, ld_units()};
     if (stage == 0 && cell_.keeps_h && !noisy) {
       p.init = {p.out.data, p.out.panel_stride, p.out.row_stride};
     } else {
@@ -535,7 +387,7 @@ class Sequence final : public Unit<S> {
     }
     const Index out_panels = ceil_div(plan.recurrent_size, V);
     product<Plain>(p, step.begin, step.end, share.first(out_panels), share.last(out_panels), kNothing);
-    if (masks_mid() && stage == 1 && kept_.noise.drops()) {
+    if (sees_mid(cell_) && stage == 1 && kept_.noise.drops()) {
       for (Index b = step.begin; b < step.end; ++b) {
         kept_.noise.mask(b, dmid_.data() + b * ld_units(), share.first(out_panels) * V, share.last(out_panels) * V);
       }
@@ -544,7 +396,7 @@ class Sequence final : public Unit<S> {
 
   // Gradients of the sums of gates [begin, begin + count), as scalars over (panel, gate, lane), from a row on.
   Operand<S> gate_operand(int stage, Index row, int begin, int count) {
-    const Place<S*> gates = gates_from(kept_, stage, row);
+    const Place<S*> gates = kept_.gates_from(stage, row);
     return {gates.data + begin * V, gates.row_stride, count * V, panels(stage), gates.panel_stride};
   }
 
@@ -597,10 +449,10 @@ class Sequence final : public Unit<S> {
   const S* zeros_;
   Buffer<S> ones_;  // 1 for each unit, 0 beyond
   Tape<S> kept_, passing_;
-  Buffer<S> dh_, dc_, dmid_;             // gradients of the states, carried back in time: [B][padded]
-  Buffer<S> dy_;                         // of the outputs of this step, where they are not h
-  Buffer<S> dseen_, dh_kept_, dc_kept_;  // under noise: of what U sees, and past the cell
-  Buffer<RowSums<S>> row_sums_;          // of a normalised cell: what one step backward needs of each row
+  Buffer<S> dh_, dc_, dmid_;     // gradients of the states, carried back in time: [B][padded]
+  Buffer<S> dy_;                 // of the outputs of this step, where they are not h
+  Buffer<RowSums<S>> row_sums_;  // of a normalised cell: what one step backward needs of each row
+  NoisePhases<S> noise_;
   ParameterGradients<S> sums_;
   Team team_;
 };

@@ -34,7 +34,7 @@ struct Step {
 template <class S>
 struct Tape {
   Buffer<S> gates[2];          // [panel][row][G][V]: sums, then activations, then gradients of the sums
-  Buffer<S> mid;               // [row][padded]
+  Buffer<S> mid;               // [row][padded], or the parts of the state: [B][part][padded]
   Buffer<S> h_in, c_in;        // states before each step: [slot][padded]
   Buffer<S> h_end, c_end;      // states after a sequence's last step: [B][padded]
   Buffer<S> h_begin, c_begin;  // the initial states, for a window that is run again: [B][width]
@@ -44,15 +44,82 @@ struct Tape {
   Buffer<S> y;               // outputs of this step where h is not the output: [B][padded]
   const S* lower = nullptr;  // the caller's, of a linked cell
   S* upper = nullptr;
-  Index gate_stride[2] = {0, 0};
+  Index gate_stride[2] = {0, 0}, gate_row[2] = {0, 0};  // from panel to panel of gates, and from row to row
+  Index ld_h = 0, ld_units = 0;                         // padded widths of h, and of what has hidden_size
   Keep keep = Keep::Nothing;
-  Index window = 0;  // steps in a window, but perhaps the last one
+  Index window = 0;      // steps in a window, but perhaps the last one
+  Index ahead = 1;       // steps whose W x is computed ahead of them
+  bool scratch = false;  // gates of a passing step need not be kept: each tile has them in a scratch of its own
+
+  bool passing() const { return keep == Keep::Nothing; }
+
+  // Room for a pass, whose noise is there already.
+  void reserve(const CellTraits& cell, const UnitPlan& plan, const Steps& steps, Keep what) {
+    constexpr Index V = Vec<S>::width;
+    keep = what;
+    window = keep == Keep::States ? segment_steps(steps) : steps.T;
+    ahead = steps_ahead(steps);
+    scratch = passing() && cell.stages == 1 && cell.normalised == 0;
+    ld_h = padded<S>(plan.state_size);
+    ld_units = padded<S>(plan.shape.hidden_size);
+    const Index rows = passing() ? ahead * steps.B : std::min(steps.N, window * steps.B);
+    h_in.reserve((passing() ? 2 * steps.B : steps.N) * ld_h);
+    h_end.reserve(steps.B * ld_h);
+    if (cell.has_c) {
+      c_in.reserve((passing() ? 2 * steps.B : windows(steps) * steps.B + rows) * ld_units);
+      c_end.reserve(steps.B * ld_units);
+      if (noise.zones()) c_new.reserve(rows * ld_units);
+    }
+    if (cell.stages == 2) mid.reserve(rows * ld_units);
+    if (cell.state_parts > 1) mid.reserve(steps.B * cell.state_parts * ld_units);
+    if (cell.stores_y) y.reserve(steps.B * ld_h);
+    if (cell.normalised > 0) {
+      means.reserve(steps.B * cell.norm_count);
+      scales.reserve(rows * cell.norm_count);
+    }
+    for (int stage = 0; stage < cell.stages; ++stage) {
+      gate_row[stage] = plan.stage[stage].gates * V;
+      if (scratch && ahead == 1) continue;
+      gate_stride[stage] = padded<S>(rows * gate_row[stage]);
+      gates[stage].reserve(ceil_div(plan.stage[stage].units, V) * gate_stride[stage]);
+    }
+  }
+
+  // A copy of n values of states, or zeros for nullptr.
+  static void remember(const S* states, Index n, Buffer<S>& to) {
+    S* copy = to.reserve(n);
+    if (states != nullptr) {
+      std::copy_n(states, n, copy);
+    } else {
+      std::fill_n(copy, n, S(0));
+    }
+  }
+
+  Place<S*> gates_from(int stage, Index row) {
+    return {gates[stage].data() + row * gate_row[stage], gate_stride[stage], gate_row[stage]};
+  }
+  // States of sequence b before a step, and after it: the next step's slot, or the end of the sequence.
+  S* h_before(const Step& step, Index b) { return h_in.data() + (step.h + b) * ld_h; }
+  S* c_before(const Step& step, Index b) { return c_in.data() + (step.c + b) * ld_units; }
+  S* h_after(const Step& step, Index b) {
+    return b < step.staying ? h_in.data() + (step.h_next + b) * ld_h : h_end.data() + b * ld_h;
+  }
+  S* c_after(const Step& step, Index b) {
+    return b < step.staying ? c_in.data() + (step.c_next + b) * ld_units : c_end.data() + b * ld_units;
+  }
 
   // Steps in a segment: the rows over which gradients of weights are summed at a time, from the last segment to the
   // first. A window of Keep::States is one segment, so that both ways of keeping give the same bits.
   static Index segment_steps(const Steps& steps) {
     constexpr Index kSegments = 5, kLeastRows = 256;
     return std::min(steps.T, std::max(ceil_div(steps.T, kSegments), ceil_div(kLeastRows, std::max<Index>(steps.B, 1))));
+  }
+
+  // With so few rows a step's own product W x reads weights for too little work; reading W once for several steps
+  // leaves U alone.
+  static Index steps_ahead(const Steps& steps) {
+    constexpr Index kFewRows = 4, kRowsAhead = 48;
+    return steps.B < kFewRows ? std::clamp<Index>(kRowsAhead / steps.B, 1, steps.T) : 1;
   }
 
   Index windows(const Steps& steps) const { return ceil_div(steps.T, window); }

@@ -184,8 +184,7 @@ class TimeDelay {
   CellInfo info() const { return {"tdnn", "time-delay neural network", true, false}; }
   int directions() const { return 1; }
   int unit_count() const { return 1; }
-  Index h_size() const { return config_.hidden_size; }
-  Index state_size() const { return h_size(); }
+  Index state_size() const { return config_.hidden_size; }
   Index c_size() const { return c_size_; }
   Index output_size() const { return config_.hidden_size; }
   const std::vector<Parameter>& parameters() const { return parameters_; }

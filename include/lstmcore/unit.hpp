@@ -1,4 +1,4 @@
-// One cell in one direction over a batch of sequences, seen from outside: what a stack of layers is made of.
+// One layer in one direction over a batch of sequences, seen from outside: what a stack is made of.
 #pragma once
 
 #include <cstdint>

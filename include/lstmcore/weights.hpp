@@ -44,7 +44,7 @@ struct CellTraits {
   const Norm* norms;  // of a normalised cell
   int norm_count;
   bool has_c, keeps_h, projected, peepholes_by_default;
-  bool linked, own_output;
+  bool linked, stores_y;
   Layout layout[2];
   int (*x_block)(int stage, int gate);
   int (*h_block)(int stage, int gate);
@@ -65,7 +65,7 @@ struct StagePlan {
 // Everything that follows from a cell and its sizes.
 struct UnitPlan {
   UnitShape shape;
-  Index output_size;  // width of the state h
+  Index state_size;  // width of the state h
   int stages;
   StagePlan stage[2];
   Index bias_ih, bias_hh;            // places in the flat vector
@@ -74,10 +74,12 @@ struct UnitPlan {
   std::vector<Parameter> parameters;
 };
 
+// Whether mid is seen by U, and not by a projection.
+inline bool sees_mid(const CellTraits& cell) { return cell.stages == 2 && !cell.projected; }
+
 // Blocks of H rows of U: fewer than those of W where a gate sees x alone.
 inline int recurrent_blocks(const CellTraits& cell) {
-  const bool both = cell.stages == 2 && !cell.projected;
-  return cell.layout[0].h_count + (both ? cell.layout[1].h_count : 0);
+  return cell.layout[0].h_count + (sees_mid(cell) ? cell.layout[1].h_count : 0);
 }
 
 // The letter of the gate whose peephole is vector j of a cell, the last one of its name weight_c…; 0: it is none that

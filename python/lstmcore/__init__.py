@@ -1,8 +1,7 @@
 """Recurrent networks on CPUs: a C++ SIMD core under scikit-learn's manners.
 
-Layers (`LSTM`, `GRU`, `RNN`) own their parameters and call the core; estimators (`RNNClassifier`, `RNNRegressor`,
-`RNNTagger`, `RNNForecaster`) train networks of them and need scikit-learn; `load` reads a saved model and needs NumPy
-alone.
+Layers (`LSTM`, `GRU`, `RNN` and others) own their parameters and call the core. Estimators (`RNNClassifier` and others)
+train networks of them and need scikit-learn. `load` reads a saved model and needs NumPy alone.
 """
 
 from __future__ import annotations
@@ -109,9 +108,9 @@ _HOME = {
     "Graphs": "graphs",
     "LossCurveDisplay": "displays",
     "Network": "network",
+    "NodeClassifier": "estimators.graphs",
     "OnlineRNNClassifier": "estimators.online",
     "OnlineRNNRegressor": "estimators.online",
-    "NodeClassifier": "estimators.graphs",
     "RMSprop": "optimizers",
     "RNNClassifier": "estimators.classifier",
     "RNNForecaster": "estimators.forecaster",
@@ -132,7 +131,12 @@ _HOME = {
     "show_versions": "_versions",
     "to_torch": "interop.torch",
 }
-_MODULES = ("callbacks", "metrics", "schedules")
+# Modules of which docs/api.rst lists names: `lstmcore.layers.from_cell` works after `import lstmcore` alone.
+_MODULES = (
+    *("attention", "callbacks", "embedding", "forecasting", "frames", "graph_network", "language", "layers", "losses"),
+    *("metrics", "model", "network", "online", "pairs", "pooling", "schedules", "seq2seq", "seq2seq_model"),
+    *("sequences", "streams", "training", "vocabulary"),
+)
 
 
 def __getattr__(name: str) -> object:

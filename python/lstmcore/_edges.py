@@ -40,6 +40,26 @@ def edge_numbers(value: Any, n_edges: int, below: int | None, name: str = "edge_
     return types
 
 
+def edge_features(
+    value: Any, n_edges: int, width: int | None, dtype: np.dtype[Any] | None = None, name: str = "edge_features"
+) -> Array:
+    """Return features of each edge, [E, F], finite, contiguous and of `dtype`; a vector is one feature.
+
+    width None: any F; dtype None: float32 as it is, anything else as float64. No edges: a vector will do for any F.
+    """
+    source = check.numeric(value, name)
+    source = source[:, None] if source.ndim == 1 else source
+    if source.ndim != 2 or len(source) != n_edges or source.shape[1] == 0:
+        raise ValueError(f"{name} must have a row for each of the {n_edges} edges, got shape {source.shape}")
+    if n_edges == 0 and width is not None:
+        source = np.zeros((0, width))
+    if width not in (None, source.shape[1]):
+        raise ValueError(f"{name} must have {width} columns, got {source.shape[1]}")
+    array = check.contiguous(source, dtype or np.dtype(np.float32 if source.dtype == np.float32 else np.float64))
+    check.finite(array, name, source)
+    return array
+
+
 def check_ends(edges: Array, n_nodes: int, name: str = "edges") -> None:
     """Raise ValueError at the first edge that leads from or to a node that is none."""
     for e in np.flatnonzero(((edges < 0) | (edges >= n_nodes)).any(axis=1))[:1]:

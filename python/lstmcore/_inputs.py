@@ -14,6 +14,7 @@ from lstmcore import _validation as check
 from lstmcore._isa import core
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
+from lstmcore.graphs import Graphs
 from lstmcore.sequences import Sequences
 
 MISSING = ("error", "mask")
@@ -58,6 +59,8 @@ class Inputs:
         Features are token numbers, whole numbers in 0..n_tokens − 1, and are left alone.
     static_scaler : Standardizer or None
         Of the static features.
+    edge_scaler : Standardizer or None
+        Of the features of the edges of `Graphs`.
 
     Notes
     -----
@@ -72,6 +75,7 @@ class Inputs:
     patch_size: int = 1
     n_tokens: int | None = None
     static_scaler: Standardizer | None = None
+    edge_scaler: Standardizer | None = None
 
     @classmethod
     def fit(
@@ -151,6 +155,10 @@ class Inputs:
         """
         rows, bad = self._points(sequences.values)
         self._refuse(sequences, bad, name)
+        if isinstance(sequences, Graphs) and sequences.edge_features is not None:
+            edge_features = _scaled(sequences.edge_features, self.edge_scaler, self.dtype)
+            check.finite(edge_features, f"edge_features of {name}", sequences.edge_features)
+            return sequences.replace(rows, edge_features)
         if self.patch_size == 1 and self.fill is None:
             return sequences.replace(rows)
         lengths = -(-sequences.lengths // self.patch_size) * self.patch_size
@@ -205,7 +213,7 @@ class Inputs:
         bad = ~((values >= 0) & (values < self.n_tokens) & (values == np.floor(values)))
         return check.contiguous(values, self.dtype), bad if bad.any() else None
 
-    def _refuse(self, sequences: Sequences, bad: Array | None, name: str, unit: str = "sequence") -> None:
+    def _refuse(self, sequences: Sequences, bad: Array | None, name: str, unit: str | None = None) -> None:
         """Raise ValueError for the first of the values [R, F] that are `bad` and in a sequence."""
         if bad is None:
             return
@@ -222,10 +230,13 @@ class Inputs:
         if self.n_tokens is not None:
             problem = f"must hold token numbers, whole numbers from 0 to {self.n_tokens - 1}"
         elif np.isnan(value):
-            problem, advice = "contains NaN", "; missing='mask' takes NaN for a missing value"
+            problem = "contains NaN"
+            if sequences.part == "step":
+                advice = "; missing='mask' takes NaN for a missing value"
         else:
             problem = f"contains infinity or a value too large for {self.dtype}"
-        raise ValueError(f"{name} {problem}: {unit} {i}, step {step}, feature {feature} is {value}{advice}")
+        where = f"{unit or sequences.unit} {i}, {sequences.part} {step}, feature {feature}"
+        raise ValueError(f"{name} {problem}: {where} is {value}{advice}")
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict for JSON."""
@@ -237,13 +248,15 @@ class Inputs:
             "patch_size": self.patch_size,
             "n_tokens": self.n_tokens,
             "static_scaler": self.static_scaler and self.static_scaler.to_config(),
+            "edge_scaler": self.edge_scaler and self.edge_scaler.to_config(),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Inputs:
         """Read what `to_config` wrote."""
         scalers = {
-            name: config[name] and Standardizer.from_config(config[name]) for name in ("scaler", "static_scaler")
+            name: config.get(name) and Standardizer.from_config(config[name])
+            for name in ("scaler", "static_scaler", "edge_scaler")
         }
         fill = None if config["fill"] is None else np.array(config["fill"], dtype=np.float64)
         return cls(**{**config, **scalers, "dtype": np.dtype(config["dtype"]), "fill": fill})

@@ -23,6 +23,7 @@ class NodeLayer(Layer):
     draws_masks = False
     input_size: int
     hidden_size: int
+    n_edge_features = 0
     _CONFIG: ClassVar[tuple[str, ...]]
 
     def __repr__(self) -> str:
@@ -63,11 +64,14 @@ class NodeLayer(Layer):
             _edges.checked_rows(dh, self.hidden_size, self.dtype, "dh"), check.flag(need_dx, "need_dx")
         )
 
-    def _infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
-        """Compute h for checked arguments: x [N, I] of the layer's dtype, edges [E, 2] and types [E] of int64."""
+    def _infer_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
+        """Compute h for checked arguments: x [N, I] of the layer's dtype, edges [E, 2] and types [E] of int64.
+
+        features: [E, n_edge_features] of the layer's dtype, None if that is 0.
+        """
         raise NotImplementedError
 
-    def _forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+    def _forward_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
         """Compute the same, keeping what `_backward_rows` needs."""
         raise NotImplementedError
 

@@ -44,7 +44,7 @@ def peepholes(value: bool | str | None, cell: str, registry: Mapping[str, Mappin
     else:
         raise TypeError(f"peepholes must be letters such as 'io', True, False or None, got {value!r}")
     if not possible and value:
-        raise ValueError(f"peepholes must be None for cell {cell!r}, which has none, got {value!r}")
+        raise ValueError(f"peepholes must be None for cell {cell!r}, which leaves no choice of them, got {value!r}")
     if isinstance(value, str) and sorted(value) != sorted(letters):
         raise ValueError(f"peepholes of cell {cell!r} must be letters of {possible!r}, each once, got {value!r}")
     return (twin, letters) if letters else (plain, None)

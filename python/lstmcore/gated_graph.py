@@ -18,8 +18,8 @@ from lstmcore._validation import Array
 class GatedGraph(NodeLayer):
     """Gated graph neural network (Li et al. 2016).
 
-    h = V x + d, then in each round m_v = sum over edges e from u to v of (A_t h_u + b_t), t the type of e, and
-    h_v = GRU(m_v, h_v): all nodes at once, with the same parameters in all rounds.
+    h = V x + d, then in each round m_v = sum over edges from u to v of (A_t h_u + b_t + C e), t the type of the edge
+    and e its features, and h_v = GRU(m_v, h_v): all nodes at once, with the same parameters in all rounds.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class GatedGraph(NodeLayer):
         How often messages are sent: how many edges away a node sees.
     n_edge_types : int, default=1
         Types of edges K, each with an A_t and a b_t.
+    n_edge_features : int, default=0
+        Features of an edge F, with a C for all types; 0: there are none.
     dtype : {"float32", "float64"}, default="float32"
         Type of parameters and outputs. Inputs of another numeric type are converted.
     seed : int, numpy.random.Generator or None, default=None
@@ -39,8 +41,8 @@ class GatedGraph(NodeLayer):
     Attributes
     ----------
     parameters, gradients : dict of str to ndarray
-        "input.weight" [H, I], "input.bias" [H], "message.weight" [K H, H], "message.bias" [K H], and those of a `GRU`
-        behind "update.".
+        "input.weight" [H, I], "input.bias" [H], "message.weight" [K H, H], "message.bias" [K H], "edge.weight"
+        [H, F] if there are features of edges, and those of a `GRU` behind "update.".
     flat_parameters, flat_gradients : ndarray [n_parameters]
         What they are views of.
 
@@ -51,7 +53,8 @@ class GatedGraph(NodeLayer):
 
     Notes
     -----
-    The paper fills x up with zeros where V x + d stands here.
+    The paper fills x up with zeros where V x + d stands here, and has no C: A_t h + C e is one linear map of [h, e].
+    The sums of C e are the same in all rounds and computed once, as C times the sums of e.
 
     References
     ----------
@@ -69,7 +72,7 @@ class GatedGraph(NodeLayer):
     ((3, 8), True)
     """
 
-    _CONFIG = ("input_size", "hidden_size", "rounds", "n_edge_types")
+    _CONFIG = ("input_size", "hidden_size", "rounds", "n_edge_types", "n_edge_features")
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class GatedGraph(NodeLayer):
         *,
         rounds: int = 4,
         n_edge_types: int = 1,
+        n_edge_features: int = 0,
         dtype: Any = "float32",
         seed: int | np.random.Generator | None = None,
     ) -> None:
@@ -85,10 +89,13 @@ class GatedGraph(NodeLayer):
         self.hidden_size = check.integer(hidden_size, "hidden_size")
         self.rounds = check.integer(rounds, "rounds")
         self.n_edge_types = check.integer(n_edge_types, "n_edge_types")
+        self.n_edge_features = check.integer(n_edge_features, "n_edge_features", 0)
         self.dtype = check.scalar_type(dtype)
         self._build()
         rng = check.generator(seed)
-        for part, inputs in ((self._core.input, self.input_size), (self._core.messages[0], self.hidden_size)):
+        linear = [(self._core.input, self.input_size), (self._core.messages[0], self.hidden_size)]
+        linear += [(edge, self.n_edge_features) for edge in self._core.edge]
+        for part, inputs in linear:
             bound = 1.0 / math.sqrt(inputs)
             self.flat_parameters[self._core.part(part)] = rng.uniform(-bound, bound, part.n_parameters)
         _init.uniform(self.flat_parameters[self._core.part(self._core.updates[0])], self.hidden_size, rng)
@@ -102,7 +109,13 @@ class GatedGraph(NodeLayer):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_senders"}
 
-    def __call__(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
+    def __call__(
+        self,
+        x: ArrayLike,
+        edges: ArrayLike,
+        edge_types: ArrayLike | None = None,
+        edge_features: ArrayLike | None = None,
+    ) -> Array:
         """Compute the states h of all nodes after the last round; nothing is kept for `backward`.
 
         Parameters
@@ -113,6 +126,8 @@ class GatedGraph(NodeLayer):
             Rows of x: where a message comes from, and where it goes.
         edge_types : array-like of int [E], optional
             0 to n_edge_types - 1. Default: all 0.
+        edge_features : array-like [E, n_edge_features], optional
+            Needed if the layer has any.
 
         Returns
         -------
@@ -123,23 +138,33 @@ class GatedGraph(NodeLayer):
         ValueError, TypeError
             If an argument is not as described; the message names it and quotes the value.
         """
-        return self._infer_rows(*self._checked(x, edges, edge_types))
+        return self._infer_rows(*self._checked(x, edges, edge_types, edge_features))
 
-    def forward(self, x: ArrayLike, edges: ArrayLike, edge_types: ArrayLike | None = None) -> Array:
+    def forward(
+        self,
+        x: ArrayLike,
+        edges: ArrayLike,
+        edge_types: ArrayLike | None = None,
+        edge_features: ArrayLike | None = None,
+    ) -> Array:
         """Compute the same as calling the layer, keeping what `backward` needs."""
-        return self._forward_rows(*self._checked(x, edges, edge_types))
+        return self._forward_rows(*self._checked(x, edges, edge_types, edge_features))
 
-    def _infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+    def _infer_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
         senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
+        if features is not None:
+            senders.along = self._core.edge[0].infer(senders.sums(features))
         h = self._core.input.infer(x)
         for _ in range(self.rounds):
             m = senders.gather(self._core.messages[0].infer(h))
             h, _ = self._core.updates[0].infer(m, sizes, [h[None]])
         return h
 
-    def _forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+    def _forward_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
         senders, sizes = _Messages(len(x), self.n_edge_types, edges, types), np.array([len(x)])
         self._senders = None
+        if features is not None:
+            senders.along = self._core.edge[0].forward(senders.sums(features))
         h = self._core.input.forward(x)
         for message, update in zip(self._core.messages, self._core.updates, strict=True):
             m = senders.gather(message.forward(h))
@@ -153,16 +178,29 @@ class GatedGraph(NodeLayer):
             raise RuntimeError("backward needs a forward before it, and each forward allows one backward")
         if len(dh) != senders.n_nodes:
             raise ValueError(f"dh must have {senders.n_nodes} rows, those of x, got {len(dh)}")
+        dalong = None if senders.along is None else np.zeros_like(dh)  # the sum of dm over the rounds
         for message, update in zip(self._core.messages[::-1], self._core.updates[::-1], strict=True):
             dm, (dbefore,) = update.backward(dh)
             dh = dbefore[0] + message.backward(senders.scatter(dm))
+            if dalong is not None:
+                dalong += dm
+        if dalong is not None:
+            self._core.edge[0].backward(dalong, False)
         return self._core.input.backward(dh, need_dx)
 
-    def _checked(self, x: ArrayLike, edges: ArrayLike, types: ArrayLike | None) -> tuple[Array, Array, Array | None]:
+    def _checked(
+        self, x: ArrayLike, edges: ArrayLike, types: ArrayLike | None, features: ArrayLike | None
+    ) -> tuple[Array, Array, Array | None, Array | None]:
         rows = _edges.checked_rows(x, self.input_size, self.dtype)
         pairs = _edges.edge_ends(edges)
         _edges.check_ends(pairs, len(rows))
-        return rows, pairs, None if types is None else _edges.edge_numbers(types, len(pairs), self.n_edge_types)
+        kinds = None if types is None else _edges.edge_numbers(types, len(pairs), self.n_edge_types)
+        if features is None and self.n_edge_features == 0:
+            return rows, pairs, kinds, None
+        if features is None or self.n_edge_features == 0:
+            found = "none" if features is None else f"shape {np.shape(features)}"
+            raise ValueError(f"edge_features must have {self.n_edge_features} columns, got {found}")
+        return rows, pairs, kinds, _edges.edge_features(features, len(pairs), self.n_edge_features, self.dtype)
 
 
 class _Rounds:
@@ -176,8 +214,10 @@ class _Rounds:
         dense, recurrent = getattr(core, f"Dense{suffix}"), getattr(core, f"Recurrent{suffix}")
         self.input = dense(layer.input_size, H)
         self.messages = [dense(H, layer.n_edge_types * H) for _ in range(layer.rounds)]
+        self.edge = [dense(layer.n_edge_features, H, False)] if layer.n_edge_features else []  # once for all rounds
         self.updates = [recurrent("gru", H, H) for _ in range(layer.rounds)]
-        self._shared = {"input": [self.input], "message": self.messages, "update": self.updates}
+        parts = {"input": [self.input], "message": self.messages, "edge": self.edge, "update": self.updates}
+        self._shared = {name: objects for name, objects in parts.items() if objects}
         self.n_parameters = sum(objects[0].n_parameters for objects in self._shared.values())
 
     def part(self, one: Any) -> slice:
@@ -216,17 +256,29 @@ class _Messages:
     n_nodes, n_types : int
     edges : ndarray [E, 2]
     types : ndarray [E] or None
+
+    Attributes
+    ----------
+    along : ndarray [N, H] or None
+        What the features of the edges into each node add to its messages.
     """
 
     def __init__(self, n_nodes: int, n_types: int, edges: Array, types: Array | None) -> None:
         self.n_nodes, self.n_types = n_nodes, n_types
         sources, targets = _edges.ends(edges)
         senders = sources * n_types + (0 if types is None else types)
+        self._targets = targets
+        self.along: Array | None = None
         self._into, self._back = _grouped(targets, senders, n_nodes), _grouped(senders, targets, n_nodes * n_types)
+
+    def sums(self, features: Array) -> Array:
+        """Sums [N, F] of the features [E, F] of the edges into each node."""
+        return core.segment_sum(features, *_grouped(self._targets, np.arange(len(self._targets)), self.n_nodes))
 
     def gather(self, sent: Array) -> Array:
         """Messages [N, H] of what each node sends by each type, [N, K·H]."""
-        return core.segment_sum(sent.reshape(self.n_nodes * self.n_types, -1), *self._into)
+        messages = core.segment_sum(sent.reshape(self.n_nodes * self.n_types, -1), *self._into)
+        return messages if self.along is None else messages + self.along
 
     def scatter(self, dmessages: Array) -> Array:
         """Gradient [N, K·H] of what is sent, given that of the messages [N, H]."""

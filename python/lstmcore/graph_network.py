@@ -35,6 +35,8 @@ class GraphNetwork(Network):
         Stands before: nodes are then token numbers [N, 1].
     dropout : float, default=0.0
         Share of what the head sees that `forward` in training drops.
+    pooling : Pooling, optional
+        Of "attention", with its learnt weights; None: a new one.
 
     Examples
     --------
@@ -69,7 +71,7 @@ class GraphNetwork(Network):
         """Compute the outputs of a batch, keeping what `backward` needs; `tbptt_steps` must be None."""
         self._kept = None
         x = batch.x if self.embedding is None else self.embedding.forward(batch.x)
-        y = self.layer._forward_rows(x, *_edges_of(batch))
+        y = self.layer._forward_rows(x, *self._edges_of(batch))
         features = self._read(y, batch, keep=True)
         self._dropped = seed if training and self.dropout else None
         self._drop(features)
@@ -93,7 +95,7 @@ class GraphNetwork(Network):
     def infer_states(self, batch: Batch) -> tuple[Array, list[Array]]:
         """Compute the outputs of a batch as `forward` without training does, keeping nothing; there are no states."""
         x = batch.x if self.embedding is None else self.embedding(batch.x)
-        return self.dense(self._read(self.layer._infer_rows(x, *_edges_of(batch)), batch, keep=False)), []
+        return self.dense(self._read(self.layer._infer_rows(x, *self._edges_of(batch)), batch, keep=False)), []
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of `Graphs`: [n, n_outputs], or of every node, graph after graph, with readout None."""
@@ -104,6 +106,7 @@ class GraphNetwork(Network):
         """Raise TypeError or ValueError unless `graphs` are what this network takes."""
         if not isinstance(graphs, Graphs):
             raise TypeError(f"{name} must be lstmcore.Graphs, got {type(graphs).__name__}")
+        self._check_width(graphs.edge_features, name)
         limit = self.layer.n_edge_types if isinstance(self.layer, GatedGraph) else self.layer.arity
         if graphs.edge_types is not None and not (isinstance(self.layer, TreeLSTM) and self.layer.kind == "child_sum"):
             edge, graph = graphs._edges_of(np.arange(len(graphs)))
@@ -117,6 +120,15 @@ class GraphNetwork(Network):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_layers, (self.layers, self.pooling, self.dropout)
+
+    def _edges_of(self, batch: Batch) -> tuple[Array, Array | None, Array | None]:
+        self._check_width(batch.edge_features, "the batch")
+        return _ends_of(batch), batch.edge_types, batch.edge_features
+
+    def _check_width(self, edge_features: Array | None, name: str) -> None:
+        found, expected = 0 if edge_features is None else edge_features.shape[1], self.layer.n_edge_features
+        if found != expected:
+            raise ValueError(f"{name} has {found} edge_features, but the model ({self.layer!r}) expects {expected}")
 
     def _read(self, y: Array, batch: Batch, keep: bool) -> Array:
         """What the head sees of the states y [N, width]."""
@@ -175,10 +187,10 @@ def _from_layers(layers: dict[str, Any], readout: str | None, dropout: float) ->
     return GraphNetwork(**layers, readout=readout, dropout=dropout)
 
 
-def _edges_of(batch: Batch) -> tuple[Array, Array | None]:
+def _ends_of(batch: Batch) -> Array:
     if batch.edges is None:
         raise TypeError("a network over graphs needs a batch of Graphs, this one has no edges")
-    return batch.edges, batch.edge_types
+    return batch.edges
 
 
 def _sizes(batch: Batch, dtype: np.dtype[Any]) -> Array:
@@ -188,7 +200,7 @@ def _sizes(batch: Batch, dtype: np.dtype[Any]) -> Array:
 
 def _roots(batch: Batch) -> Array:
     """Row of the root of each graph of a batch."""
-    edges, _ = _edges_of(batch)
+    edges = _ends_of(batch)
     is_root = np.ones(len(batch.x), bool)
     is_root[edges[:, 0]] = False
     rows, sizes = np.flatnonzero(is_root), batch.batch_sizes

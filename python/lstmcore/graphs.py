@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lstmcore.sequences import Batch, Sequences, as_sequences
 
 
 class Graphs(Sequences):
-    """Directed graphs with features on their nodes; trees among them, with edges that lead from child to parent.
+    """Directed graphs with features on nodes and edges; trees among them, with edges that lead from child to parent.
 
     Nodes are to a graph what steps are to a sequence: `Graphs` can be passed, split and indexed as `Sequences`.
 
@@ -27,14 +27,18 @@ class Graphs(Sequences):
         as ``graph.edges`` of networkx where nodes are numbered.
     edge_types : list of array_like of int, optional
         Of each graph, a number from 0 for each edge: which kind of edge, or which child of its parent.
+    edge_features : list of array_like, optional
+        Of each graph, numbers [n_edges, n_edge_features], or [n_edges] if it is one. A graph without
+        edges may have an empty list, beside others that have some.
     directed : bool, default=True
-        False: every edge leads both ways.
+        False: every edge leads both ways, with the same type and features.
 
     Attributes
     ----------
     edges : ndarray [E, 2] of int64
         Of all graphs, one after another, in each graph's own numbers.
     edge_types : ndarray [E] of int64 or None
+    edge_features : ndarray [E, n_edge_features] or None
     edge_starts, edge_counts : ndarray [n] of int64
         Where the edges of each graph begin in `edges`, and how many there are.
 
@@ -54,12 +58,25 @@ class Graphs(Sequences):
     [[0, 1], [2, 3], [3, 1]]
     """
 
-    __slots__ = ("edge_counts", "edge_starts", "edge_types", "edges")
+    __slots__ = ("edge_counts", "edge_features", "edge_starts", "edge_types", "edges")
+    unit: ClassVar[str] = "graph"
+    part: ClassVar[str] = "node"
 
     def __init__(
-        self, nodes: Any, edges: Iterable[Any], edge_types: Iterable[Any] | None = None, *, directed: bool = True
+        self,
+        nodes: Any,
+        edges: Iterable[Any],
+        edge_types: Iterable[Any] | None = None,
+        edge_features: Iterable[Any] | None = None,
+        *,
+        directed: bool = True,
     ) -> None:
-        rows = as_sequences(nodes, "nodes", dtype=None, finite=False)
+        if np.isscalar(nodes) or not len(nodes) or any(np.ndim(part) == 0 for part in nodes):
+            raise ValueError(
+                f"nodes must be a list of arrays [n_nodes, n_features] or [n_nodes], one for each graph, "
+                f"got {check.described(nodes)}"
+            )
+        rows = as_sequences(nodes, "nodes", dtype=None, finite=False, kind=Graphs)
         super().__init__(rows.values, rows.starts, rows.lengths)
         parts = _of_each(edges, "edges", len(self))
         pairs = [
@@ -74,11 +91,14 @@ class Graphs(Sequences):
                 _edges.edge_numbers(part, len(pairs[i]), None, f"edge_types[{i}]")
                 for i, part in enumerate(_of_each(edge_types, "edge_types", len(self)))
             ]
+        features = None if edge_features is None else _features_of(edge_features, pairs)
         if not check.flag(directed, "directed"):
             pairs = [np.concatenate([part, part[:, ::-1]]) for part in pairs]
             types = None if types is None else [np.tile(part, 2) for part in types]
+            features = None if features is None else [np.tile(part, (2, 1)) for part in features]
         self.edges = np.concatenate(pairs)
         self.edge_types = None if types is None else np.concatenate(types)
+        self.edge_features = None if features is None else np.concatenate(features)
         self.edge_counts = np.array([len(part) for part in pairs], np.int64)
         self.edge_starts = np.cumsum(self.edge_counts) - self.edge_counts
 
@@ -113,10 +133,16 @@ class Graphs(Sequences):
 
     def __repr__(self) -> str:
         shortest, longest = (int(self.lengths.min()), int(self.lengths.max())) if len(self) else (0, 0)
+        edge_features = f", edge_features={self.n_edge_features}" if self.n_edge_features else ""
         return (
             f"Graphs(n={len(self)}, features={self.n_features}, nodes {shortest} to {longest}, "
-            f"edges={int(self.edge_counts.sum())})"
+            f"edges={int(self.edge_counts.sum())}{edge_features})"
         )
+
+    @property
+    def n_edge_features(self) -> int:
+        """Number of features of an edge; 0 without `edge_features`."""
+        return 0 if self.edge_features is None else self.edge_features.shape[1]
 
     @classmethod
     def concatenate(cls, parts: Iterable[Graphs]) -> Graphs:
@@ -125,18 +151,19 @@ class Graphs(Sequences):
         Raises
         ------
         ValueError
-            If there are none, their numbers of features differ, or only some have edge types.
+            If there are none, their numbers of features (of nodes or edges) differ, or only some have edge types.
         """
         listed = [part.joined() for part in parts]
-        if len({(part.n_features, part.edge_types is None) for part in listed}) != 1:
+        if len({(part.n_features, part.n_edge_features, part.edge_types is None) for part in listed}) != 1:
             raise ValueError("parts must be at least one, alike in their features and in having edge types or not")
         rows, edges = [part.values for part in listed], [part._edges_of(np.arange(len(part)))[0] for part in listed]
         lengths = np.concatenate([part.lengths for part in listed])
         made = object.__new__(cls)
         Sequences.__init__(made, np.concatenate(rows), np.cumsum(lengths) - lengths, lengths)
-        made.edges = np.concatenate([part.edges[chosen] for part, chosen in zip(listed, edges, strict=True)])
-        types = [part.edge_types[e] for part, e in zip(listed, edges, strict=True) if part.edge_types is not None]
-        made.edge_types = np.concatenate(types) if types else None
+        for name in ("edges", "edge_types", "edge_features"):
+            arrays = [getattr(part, name) for part in listed]
+            chosen = [array[e] for array, e in zip(arrays, edges, strict=True) if array is not None]
+            setattr(made, name, np.concatenate(chosen) if chosen else None)
         made.edge_counts = np.concatenate([part.edge_counts for part in listed])
         made.edge_starts = np.cumsum(made.edge_counts) - made.edge_counts
         return made
@@ -170,9 +197,14 @@ class Graphs(Sequences):
             roots = np.flatnonzero(is_root[first[i] : first[i] + self.lengths[i]]).tolist()
             raise ValueError(f"{name}[{i}] must have one root, that is node without a parent, got {roots}")
 
-    def replace(self, values: Array) -> Graphs:
-        """Return the same graphs over other values, row for row."""
-        return self if values is self.values else self._with(values, self.starts, self.lengths, slice(None))
+    def replace(self, values: Array, edge_features: Array | None = None) -> Graphs:
+        """Return the same graphs over other values, row for row, and other features of edges if any are given."""
+        if values is self.values and edge_features is None:
+            return self
+        made = self._with(values, self.starts, self.lengths, slice(None))
+        if edge_features is not None:
+            made.edge_features = edge_features
+        return made
 
     def take(self, indices: Any) -> Graphs:
         """Some of the graphs, sharing nodes and edges."""
@@ -189,7 +221,11 @@ class Graphs(Sequences):
         edge, graph = self._edges_of(batch.order)
         first_row = np.cumsum(batch.batch_sizes) - batch.batch_sizes  # of each node number
         edges = first_row[self.edges[edge]] + graph[:, None]
-        return batch._replace(edges=edges, edge_types=None if self.edge_types is None else self.edge_types[edge])
+        return batch._replace(
+            edges=edges,
+            edge_types=None if self.edge_types is None else self.edge_types[edge],
+            edge_features=None if self.edge_features is None else self.edge_features[edge],
+        )
 
     def _edges_of(self, indices: Array) -> tuple[Array, Array]:
         """Numbers of the edges of some graphs, and which of `indices` each belongs to."""
@@ -203,7 +239,7 @@ class Graphs(Sequences):
     def _with(self, values: Array, starts: Array, lengths: Array, indices: Any) -> Graphs:
         made = object.__new__(Graphs)
         Sequences.__init__(made, values, starts, lengths)
-        made.edges, made.edge_types = self.edges, self.edge_types
+        made.edges, made.edge_types, made.edge_features = self.edges, self.edge_types, self.edge_features
         made.edge_starts, made.edge_counts = self.edge_starts[indices], self.edge_counts[indices]
         return made
 
@@ -213,3 +249,13 @@ def _of_each(parts: Iterable[Any], name: str, n: int) -> list[Any]:
     if len(listed) != n:
         raise ValueError(f"{name} must hold {n} arrays, one for each of nodes, got {len(listed)}")
     return listed
+
+
+def _features_of(edge_features: Iterable[Any], pairs: list[Array]) -> list[Array]:
+    """Features of the edges of each graph, all of one width, those of no edges like the others'."""
+    width, parts = None, _of_each(edge_features, "edge_features", len(pairs))
+    for i, part in enumerate(parts):
+        parts[i] = _edges.edge_features(part, len(pairs[i]), width, None, f"edge_features[{i}]")
+        width = parts[i].shape[1] if len(parts[i]) else width
+    like = max(parts, key=np.shape)
+    return [part if len(part) else like[:0] for part in parts]

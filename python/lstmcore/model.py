@@ -101,8 +101,10 @@ class SequenceModel(Model):
         """Return what the network sees of raw sequences; `static` in place of their own static features."""
         if sequences.n_features != self.inputs.n_features:
             raise ValueError(
-                f"X has {sequences.n_features} features a step, but the model expects {self.inputs.n_features}"
+                f"X has {sequences.n_features} features a {sequences.part}, "
+                f"but the model expects {self.inputs.n_features}"
             )
+        self.network.check(sequences)
         static = self.prepare_static(sequences.static if static is None else static, len(sequences))
         rows = self.inputs.apply(sequences)
         return rows if static is None else Sequences(rows.values, rows.starts, rows.lengths, static)

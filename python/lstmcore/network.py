@@ -188,7 +188,9 @@ class Network(Parameterized):
         batch : Batch
             As from `Sequences.batch`; its arrays are kept until `backward`.
         training : bool, default=False
-            Switches dropout on; `seed` decides what is dropped.
+            Switches dropout on.
+        seed : int, default=0
+            Decides what is dropped.
         tbptt_steps : int or None, default=None
             Truncated back-propagation: `backward` will go back this many steps only. With pooling "last" they are the
             last steps of each sequence; else sequences are cut into chunks of this many steps, and the state is
@@ -250,6 +252,9 @@ class Network(Parameterized):
             output, states = self.infer_states(batch)
             before = batch
             yield batch, output
+
+    def check(self, sequences: Sequences, name: str = "X") -> None:
+        """Raise TypeError or ValueError unless this network takes such sequences, as it does here."""
 
     def predict(self, sequences: Sequences) -> Array:
         """Compute the outputs of sequences, in batches of similar lengths.

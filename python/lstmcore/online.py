@@ -168,7 +168,14 @@ class RTRL:
 
     @property
     def influence(self) -> dict[str, Array]:
-        """∂h/∂θ for each parameter by name, a copy: [*shape, H], or with "snap1" [*shape], of the parameter's unit."""
+        """Return ∂h/∂θ for each parameter by name, a copy.
+
+        Returns
+        -------
+        dict of str to ndarray
+            With "rtrl" the shape of the parameter and a last axis H; with "snap1" its shape alone, of the derivative of
+            the unit that it belongs to.
+        """
         values = self._core.snapshot(True)["dh"]
         last = (self.layer.hidden_size,) if self.method == "rtrl" else ()
         return {

@@ -127,7 +127,9 @@ class Seq2SeqNetwork(Layer):
         batch : Batch
             Of `lstmcore.pairs.Pairs`; its rows are the tokens [N, 1] that the decoder reads.
         training : bool, default=False
-            Switches dropout on; `seed` decides what is dropped.
+            Switches dropout on.
+        seed : int, default=0
+            Decides what is dropped.
         tbptt_steps : None
             For the trainer: there is no truncation.
         """

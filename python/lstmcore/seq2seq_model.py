@@ -93,7 +93,9 @@ class Seq2SeqModel(Model):
             If the model has no attention.
         """
         if self.network.attention is None:
-            raise ValueError("attention needs a model with attention, this one was fitted with attention=None")
+            raise ValueError(
+                "attention needs a model with attention: this one was fitted with attention=None, or on single vectors"
+            )
         pairs = self.samples(X, y).sequences
         assert isinstance(pairs, Pairs) and pairs.source is not None
         found: list[Any] = [None] * len(pairs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Batch(NamedTuple):
         Of `Graphs`: the rows of x that each edge leads from and to.
     edge_types : ndarray [E] of int64 or None
         Of typed edges.
+    edge_features : ndarray [E, F] or None
+        Of edges with features.
     """
 
     x: np.ndarray
@@ -46,6 +48,7 @@ class Batch(NamedTuple):
     states: list[np.ndarray] | None = None
     edges: np.ndarray | None = None
     edge_types: np.ndarray | None = None
+    edge_features: np.ndarray | None = None
 
 
 class Source(NamedTuple):
@@ -85,6 +88,8 @@ class Sequences:
     """
 
     __slots__ = ("lengths", "starts", "static", "values")
+    unit: ClassVar[str] = "sequence"  # what messages call one of these, and one of its rows
+    part: ClassVar[str] = "step"
 
     def __init__(self, values: np.ndarray, starts: Any, lengths: Any, static: np.ndarray | None = None) -> None:
         self.values, self.static = values, static
@@ -200,7 +205,12 @@ def _split(indices: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def as_sequences(
-    X: Any, name: str = "X", n_features: int | None = None, dtype: Any = np.float32, finite: bool = True
+    X: Any,
+    name: str = "X",
+    n_features: int | None = None,
+    dtype: Any = np.float32,
+    finite: bool = True,
+    kind: type[Sequences] = Sequences,
 ) -> Sequences:
     """Read what users have as `Sequences`.
 
@@ -217,6 +227,8 @@ def as_sequences(
         float32 or float64. None: float32 stays as it is, anything else becomes float64.
     finite : bool, default=True
         Refuse NaN and infinity.
+    kind : type
+        What the rows are for, in whose words messages speak.
 
     Returns
     -------
@@ -232,7 +244,7 @@ def as_sequences(
         the message names the sequence, step and feature.
     """
     dtype = None if dtype is None else np.dtype(dtype)
-    sequences = X if isinstance(X, Sequences) else _read(X, name, dtype)
+    sequences = X if isinstance(X, Sequences) else _read(X, name, dtype, kind)
     sequences = sequences.replace(check.contiguous(sequences.values, dtype or _float_of(sequences.values)))
     if n_features is not None and sequences.n_features != n_features:
         raise ValueError(f"{name} has {sequences.n_features} features a step, but the model expects {n_features}")
@@ -246,14 +258,14 @@ def _float_of(array: np.ndarray) -> np.dtype:
     return np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
 
 
-def _read(X: Any, name: str, dtype: np.dtype | None) -> Sequences:
+def _read(X: Any, name: str, dtype: np.dtype | None, kind: type[Sequences]) -> Sequences:
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError(f"{name} is sparse ({type(X).__name__}); dense data is required, use {name}.toarray()")
     if isinstance(X, (dict, set)) or X is None or np.isscalar(X):
         raise TypeError(f"{name} must be an array or a list of arrays, got {type(X).__name__}")
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
         if len(X) and all(np.ndim(row) > 0 for row in X):
-            return _read_list(X, name, dtype)
+            return _read_list(X, name, dtype, kind)
     array = _as_float(X, name, dtype)
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -275,7 +287,7 @@ def _read(X: Any, name: str, dtype: np.dtype | None) -> Sequences:
     return Sequences(array.reshape(n * n_steps, -1), np.arange(n) * n_steps, np.full(n, n_steps))
 
 
-def _read_list(rows: Any, name: str, dtype: np.dtype | None) -> Sequences:
+def _read_list(rows: Any, name: str, dtype: np.dtype | None, kind: type[Sequences]) -> Sequences:
     """Join a list of 1-D or 2-D arrays of different lengths."""
     parts: list[np.ndarray] = []
     for i, row in enumerate(rows):
@@ -288,10 +300,10 @@ def _read_list(rows: Any, name: str, dtype: np.dtype | None) -> Sequences:
             else part.reshape(len(part), 1 if part.ndim == 1 else part.shape[1])
         )
         if len(part) == 0:
-            raise ValueError(f"{name}[{i}] has length 0; every sequence needs at least one step")
+            raise ValueError(f"{name}[{i}] has length 0; every {kind.unit} needs at least one {kind.part}")
         if parts and part.shape[1] != parts[0].shape[1]:
             raise ValueError(
-                f"{name}[{i}] has {part.shape[1]} features a step, expected {parts[0].shape[1]} as in {name}[0]"
+                f"{name}[{i}] has {part.shape[1]} features a {kind.part}, expected {parts[0].shape[1]} as in {name}[0]"
             )
         parts.append(part)
     if parts[0].shape[1] == 0:
@@ -328,5 +340,6 @@ def check_finite(sequences: Sequences, name: str) -> None:
     value = values[row, feature]
     found = "NaN" if np.isnan(value) else f"infinity or a value too large for {values.dtype}"
     raise ValueError(
-        f"{name} contains {found}: sequence {i}, step {row - sequences.starts[i]}, feature {feature} is {value}"
+        f"{name} contains {found}: {sequences.unit} {i}, {sequences.part} {row - sequences.starts[i]}, "
+        f"feature {feature} is {value}"
     )

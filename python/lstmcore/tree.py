@@ -144,10 +144,10 @@ class TreeLSTM(NodeLayer):
         """Compute the same as calling the layer, keeping what `backward` needs."""
         return self._forward_rows(*self._checked(x, edges, positions))
 
-    def _infer_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+    def _infer_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
         return self._core.infer(x, *self._links(edges, types))
 
-    def _forward_rows(self, x: Array, edges: Array, types: Array | None) -> Array:
+    def _forward_rows(self, x: Array, edges: Array, types: Array | None, features: Array | None = None) -> Array:
         return self._core.forward(x, *self._links(edges, types))
 
     def _backward_rows(self, dh: Array, need_dx: bool = True) -> Array | None:

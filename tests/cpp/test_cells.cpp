@@ -324,7 +324,7 @@ void check_backward_bits() {
 void check_names() {
   bool raised = false;
   try {
-    lstmcore::make_unit<float>("ltsm", {1, 1, 0, true});
+    lstmcore::make_unit<float>("ltsm", lstmcore::UnitShape{1, 1, 0, true});
   } catch (const std::invalid_argument& error) {
     raised = std::string(error.what()).find("ltsm") != std::string::npos;
   }
@@ -335,7 +335,9 @@ void check_names() {
 void check_peepholes() {
   const auto names = [](const char* cell, std::optional<std::string> letters) {
     std::string found;
-    const auto unit = lstmcore::make_unit<float>(cell, {2, 3, 0, true, false, std::move(letters)});
+    lstmcore::UnitShape shape{2, 3, 0, true};
+    shape.peepholes = std::move(letters);
+    const auto unit = lstmcore::make_unit<float>(cell, shape);
     for (const lstmcore::Parameter& p : unit->parameters()) {
       if (p.name.rfind("weight_c", 0) == 0) found += p.name.back();
     }

@@ -19,6 +19,7 @@ from lstmcore._samples import Samples
 from lstmcore._validation import Array
 from lstmcore.estimators._options import NetworkOptions, TrainingOptions
 from lstmcore.estimators._sequence_options import SequenceOptions
+from lstmcore.graphs import Graphs
 from lstmcore.losses import Loss
 from lstmcore.model import Model, SequenceModel
 from lstmcore.sequences import Sequences, as_sequences
@@ -150,7 +151,8 @@ class SupervisedEstimator(Estimator):
         n_held_out = max(1, round(self.validation_fraction * n))
         if n - n_held_out < 1:
             raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction!r} leaves nothing of {n} sequences"
+                f"early_stopping with validation_fraction={self.validation_fraction!r} leaves nothing of {n} "
+                f"{data.sequences.unit}s"
             )
         shuffled = rng.permutation(n)
         return np.sort(shuffled[n_held_out:]), np.sort(shuffled[:n_held_out])
@@ -237,6 +239,10 @@ class SamplesEstimator(SupervisedEstimator):
 
     def _read(self, X: Any, name: str, static: Any = None) -> Sequences:
         """Read sequences with their static features; whether values are finite is for `Inputs` to say."""
+        if isinstance(X, Graphs):
+            raise TypeError(
+                f"{name} must be sequences, got Graphs: GraphClassifier, GraphRegressor and NodeClassifier take those"
+            )
         sequences = as_sequences(X, name, dtype=None, finite=False)
         if static is None:
             return sequences

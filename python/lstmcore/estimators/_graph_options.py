@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
+from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.estimators._base import SamplesEstimator
 from lstmcore.estimators._options import TrainingOptions
@@ -30,10 +31,10 @@ class GraphOptions(InputOptions):
     Parameters
     ----------
     cell : {"gated_graph", "tree_lstm", "n_ary_tree_lstm"}, default="gated_graph"
-        How a node comes by its state. "gated_graph": in rounds, of messages along all edges (Li et al. 2016);
-        "tree_lstm": of all its children at once, from the leaves up, for trees and graphs without cycles whose edges
-        lead from child to parent (child-sum Tree-LSTM, Tai et al. 2015); "n_ary_tree_lstm": the same where it matters
-        which child is which, as `edge_types` of the graphs say, or the order of the edges.
+        How a node comes by its state. "gated_graph": in rounds, of messages along all edges, by their types and
+        features (Li et al. 2016); "tree_lstm": of all its children at once, from the leaves up, for trees and graphs
+        without cycles whose edges lead from child to parent (child-sum Tree-LSTM, Tai et al. 2015); "n_ary_tree_lstm":
+        the same where it matters which child is which, as `edge_types` of the graphs say, or the order of the edges.
     hidden_size : int, default=64
         Numbers of a node's state.
     rounds : int, default=4
@@ -67,7 +68,8 @@ class GraphEstimator(GraphOptions, SamplesEstimator):
         Parameters
         ----------
         X : Graphs
-            See `lstmcore.Graphs`; nodes have features, or with an embedding token numbers.
+            See `lstmcore.Graphs`; nodes have features, or with an embedding token numbers. Features of edges, for
+            cell="gated_graph", are standardized as those of nodes.
         y : array_like
             Targets, see the class.
         sample_weight : array_like [n_graphs], optional
@@ -113,16 +115,15 @@ class GraphEstimator(GraphOptions, SamplesEstimator):
         if not isinstance(X, Graphs):
             raise TypeError(f"{name} must be lstmcore.Graphs, got {type(X).__name__}")
         if self.cell != "gated_graph":
+            if X.edge_features is not None:
+                raise ValueError(
+                    f"edge_features of {name} must be None with cell={self.cell!r}, got {X.n_edge_features} features; "
+                    f"cell='gated_graph' takes them"
+                )
             X.check_acyclic(f"edges of {name}")
         if self._readout == "root":
             X.check_rooted(f"edges of {name}")
         return X
-
-    def _check_features(self, X: Any, sequences: Sequences) -> None:
-        super()._check_features(X, sequences)
-        network = self.model_.network
-        assert isinstance(network, GraphNetwork)
-        network.check(sequences)
 
     def _parts(
         self, sequences: Sequences, weights: Array | None, n_outputs: int, rng: np.random.Generator
@@ -131,6 +132,10 @@ class GraphEstimator(GraphOptions, SamplesEstimator):
         embedding = self._embedding(sequences, rng)
         n_tokens = None if embedding is None else embedding.n_tokens
         inputs = Inputs.fit(sequences, standardize=self.standardize, n_tokens=n_tokens, weights=weights)
+        if self.standardize and sequences.edge_features is not None:
+            edge, graph = sequences._edges_of(np.arange(len(sequences)))
+            by_edge = None if weights is None else weights[graph]
+            inputs = replace(inputs, edge_scaler=Standardizer.fit(sequences.edge_features[edge], by_edge))
         width = inputs.n_inputs if embedding is None else embedding.dim
         layer = self._layer(sequences, width, rng)
         dense = Dense(self.hidden_size, n_outputs, seed=rng)
@@ -146,6 +151,7 @@ class GraphEstimator(GraphOptions, SamplesEstimator):
         else:
             n_types = 1
         if self.cell == "gated_graph":
-            return GatedGraph(width, self.hidden_size, rounds=self.rounds, n_edge_types=n_types, seed=rng)
+            options = {"n_edge_types": n_types, "n_edge_features": graphs.n_edge_features}
+            return GatedGraph(width, self.hidden_size, rounds=self.rounds, **options, seed=rng)
         kind = "child_sum" if self.cell == "tree_lstm" else "n_ary"
         return TreeLSTM(width, self.hidden_size, kind=kind, arity=n_types, seed=rng)

@@ -183,7 +183,7 @@ class OnlineEstimator(BaseEstimator):
             expected = f"({self.n_features_in_},)" if self._learner else "[n_features]"
             raise ValueError(f"x must be a mapping or have shape {expected}, got shape {values.shape}")
         row = np.array(values, dtype=np.float64, ndmin=2)
-        check.finite(row, "x")
+        check.finite(row[0], "x")
         return row
 
     def _by_name(self, x: Mapping[Any, Any]) -> list[Any]:

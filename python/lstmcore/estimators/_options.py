@@ -61,6 +61,8 @@ class NetworkOptions:
         `lstmcore.TimeDelay` with tanh; also "tdnn_relu", "tdnn_hardtanh" and "tdnn_linear".
     peepholes : bool, str or None, default=None
         Gates of an LSTM that see the cell state: letters such as "io", True for all, None for what the name says.
+    forget_bias : float or None, default=None
+        What the forget gate's bias starts from: 1 keeps most of the old state at first (Jozefowicz et al. 2015).
     hidden_size, num_layers : int, default=64, 1
         Size of the recurrent stack.
     dropout : float, default=0.0
@@ -82,6 +84,7 @@ class NetworkOptions:
 
     cell: str = "lstm"
     peepholes: bool | str | None = None
+    forget_bias: float | None = None
     hidden_size: int = 64
     num_layers: int = 1
     dropout: float = 0.0
@@ -99,6 +102,7 @@ class NetworkOptions:
         hidden_size = check.integer(self.hidden_size, "hidden_size")
         if cell in registry:
             layer_options.peepholes(self.peepholes, cell, registry)
+            layer_options.forget_bias(self.forget_bias, cell, True)
             layer_options.periods(self.periods, hidden_size, registry[cell])
             for name in ("recurrent_dropout", "zoneout"):
                 layer_options.recurrent_noise(getattr(self, name), name, registry[cell])
@@ -109,7 +113,7 @@ class NetworkOptions:
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ["num_layers", "peepholes", "periods", "recurrent_dropout", "zoneout", "recompute"]
+        names = ["num_layers", "peepholes", "forget_bias", "periods", "recurrent_dropout", "zoneout", "recompute"]
         if CELL_ALIASES.get(self.cell, self.cell) in TIME_DELAY_CELLS:
             names.append("delays")
         between = self.dropout if self.num_layers > 1 else 0.0

@@ -68,18 +68,19 @@ class Classification(ClassifierMixin, LabelOptions, SamplesEstimator):
         return encode_labels(raw, self.classes_)
 
     def _split(self, data: Samples, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Hold out the same share of each class."""
+        """Hold out the same share of each class, but never all of it."""
         targets = data.targets
         if targets.ndim == 2:
             return super()._split(data, rng)
         held_out = np.zeros(len(targets), bool)
         for label in range(len(self.classes_)):
             members = rng.permutation(np.flatnonzero(targets == label))
-            held_out[members[: round(self.validation_fraction * len(members))]] = True
+            n_held_out = min(round(self.validation_fraction * len(members)), len(members) - 1)
+            held_out[members[:n_held_out]] = True
         if not held_out.any():
             raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction!r} holds out no sequence of "
-                f"{len(targets)}: the classes are too small"
+                f"early_stopping with validation_fraction={self.validation_fraction!r} holds out no "
+                f"{data.sequences.unit} of {len(targets)}: the classes are too small"
             )
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

@@ -39,14 +39,16 @@ class Tagging(LabelOptions, SamplesEstimator):
     def _read_targets(self, y: Any, sequences: Sequences, name: str = "y") -> Array:
         """Labels of all steps, sequence after sequence."""
         if y is None or isinstance(y, str) or not hasattr(y, "__iter__"):
-            raise ValueError(f"{name} must be a list of label sequences, got {y!r}")
+            raise ValueError(f"{name} must be a list of the labels of each {sequences.unit}, got {y!r}")
         parts = [np.asarray(part) for part in y]
         if len(parts) != len(sequences):
-            raise ValueError(f"{name} must hold {len(sequences)} label sequences, one for each of X, got {len(parts)}")
+            raise ValueError(
+                f"{name} must hold the labels of {len(sequences)} {sequences.unit}s, as X does, got {len(parts)}"
+            )
         for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
             if part.shape != (length,):
                 raise ValueError(
-                    f"{name}[{i}] must hold {length} labels, one for each step of X[{i}], got {part.shape}"
+                    f"{name}[{i}] must hold {length} labels, one for each {sequences.part} of X[{i}], got {part.shape}"
                 )
         labels = np.concatenate(parts)
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
