@@ -136,8 +136,8 @@ for name, reading in list(zip(test, predicted, strict=True))[:8]:
     print(f"{name} {reading}", "" if reading in readings[name] else f"(right: {' or '.join(sorted(readings[name]))})")
 
 # %%
-# The share of test names that are read right after each epoch, beside the table's. Measured once, 140 s on one thread
-# of a busy machine: 0.744 with five beams, the table 0.585.
+# The share of test names that are read right after each epoch, beside the table's. Measured once, 124 s on one
+# thread: 0.744 with five beams, the table 0.585.
 
 fig, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 ax.plot(np.arange(1, len(curve) + 1), curve, label="encoder–decoder")
