@@ -246,9 +246,19 @@ void check_gradients(const std::string& cell, Index P, bool reverse, bool bias) 
   if (has_c) compare("c0", p.c0, dc0);
 }
 
+// f(cell, proj_size) for a cell of each kind that the time loop knows: it is compiled once for all of them.
+template <class F>
+void for_kinds_of_cells(F&& f) {
+  for (const char* cell : {"lstm_peephole", "lstm_layernorm", "lstm_full_gate_recurrence", "lstm_depth_gated",
+                           "grid_lstm", "gru", "gru_reset_before", "rnn_residual", "rnn_clockwork", "indrnn"}) {
+    f(cell, Index(0));
+  }
+  f("lstm", Index(5));
+}
+
 // Few rows and many hidden units: the team shares the panels, and W x is computed ahead of the steps.
 void check_few_rows() {
-  for_all_cells([](const std::string& cell, Index P) {
+  for_kinds_of_cells([](const std::string& cell, Index P) {
     for (const Sizes& batch : {Sizes(60, 1), Sizes{3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 1, 1, 1}}) {
       for (bool reverse : {false, true}) {
         Problem<float> p(cell, {40, 130, P, true}, batch);
@@ -265,7 +275,7 @@ void check_few_rows() {
           CHECK(std::memcmp(one.y.data(), once.y.data(), sizeof(float) * one.y.size()) == 0,
                 "%s: W x ahead of the steps changes bits", cell.c_str());
         }
-        for (int threads : {1, 2, 5}) {
+        for (int threads : {2, 5}) {
           lstmcore::set_max_threads(threads);
           for (Keep keep : {Keep::Nothing, Keep::All, Keep::States}) {
             CHECK(same_bits(once, forward(p, keep)), "%s: few rows, %d threads change bits", cell.c_str(), threads);
@@ -314,7 +324,7 @@ void check_backward_bits() {
     }
     lstmcore::set_max_threads(0);
   };
-  for_all_cells([&](const std::string& cell, Index P) {
+  for_kinds_of_cells([&](const std::string& cell, Index P) {
     check(cell, P, 33, many, false, {1, 2, 4});
     check(cell, P, 33, many, true, {1, 3});
     check(cell, P, 100, Sizes(300, 1), false, {1, 2});
