@@ -57,7 +57,7 @@ def train(layer: Recurrent, x: np.ndarray) -> Callable[[], Any]:
 def cells() -> None:
     """B = 32, T = 50, I = 64, one thread."""
     lstmcore.set_num_threads(1)
-    plain = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh", "mgu": "gru", "indrnn": "rnn_relu"}
+    plain = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh", "mgu": "gru", "indrnn": "rnn_relu", "grid": "lstm"}
     sizes, x = (64, 128, 256), np.random.default_rng(0).standard_normal((50, 32, 64), np.float32)
     print(f"{'training speed':24}" + "".join(f"{f'H={size}':>8}" for size in sizes))
     for cell in lstmcore.cells():
