@@ -1,8 +1,9 @@
 """The tables of the documentation that compare.py, scaling.py, bfloat16.py and accuracy.py do not print.
 
-    python bench/tables.py [cells] [directions] [streams] [regularisation] [bands]
+    python bench/tables.py [cells] [deep] [directions] [streams] [regularisation] [bands]
 
 cells           training speed of every cell, as a share of the plain LSTM's, GRU's or RNN's (docs/cells.md)
+deep            the same of the cells that stand on each other or tick, calling them too (docs/cells.md)
 directions      a bidirectional layer against its two directions one after the other (docs/performance.md)
 streams         a step of many live streams (docs/guide/streaming.md)
 regularisation  what it gains on few and noisy gestures (docs/guide/tuning.md)
@@ -66,6 +67,27 @@ def cells() -> None:
             pair = [train(Recurrent(name, 64, size, seed=0), x) for name in (cell, plain[cell.split("_")[0]])]
             mine, base = interleaved(pair)
             line += f"{100 * base / mine:7.0f}%"
+        print(line, flush=True)
+    lstmcore.set_num_threads(0)
+
+
+def deep() -> None:
+    """Training (calling) as a share of the plain cell's speed; B = 32, I = 64, one thread."""
+    lstmcore.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    print(f"{'':18}" + "".join(f"{f'H={size}':>16}" for size in (64, 128, 256)))
+    for cell, plain, layers, steps in (
+        ("lstm_depth_gated", "lstm", 2, 100),
+        ("grid_lstm", "lstm", 2, 100),
+        ("rnn_clockwork", "rnn_tanh", 1, 50),
+    ):
+        line, x = f"{cell:18}", rng.standard_normal((steps, 32, 64), np.float32)
+        for size in (64, 128, 256):
+            pair = [Recurrent(name, 64, size, layers, seed=0) for name in (cell, plain)]
+            mine, base, my_call, base_call = interleaved(
+                [*(train(layer, x) for layer in pair), *(lambda layer=layer, x=x: layer(x) for layer in pair)]
+            )
+            line += f"{f'{100 * base / mine:.0f} % ({100 * base_call / my_call:.0f} %)':>16}"
         print(line, flush=True)
     lstmcore.set_num_threads(0)
 
@@ -178,7 +200,7 @@ def bands() -> None:
         print(f"| `{name}` ({forecaster.n_iter_}) | {100 * inside:.0f} % | {np.abs(median - truth).mean():.2f} |")
 
 
-TABLES = {table.__name__: table for table in (cells, directions, streams, regularisation, bands)}
+TABLES = {table.__name__: table for table in (cells, deep, directions, streams, regularisation, bands)}
 
 
 def main() -> None:

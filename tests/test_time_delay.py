@@ -223,6 +223,13 @@ def test_by_name() -> None:
         layer.gates(np.ones((3, 1, 2)))
 
 
+def test_delays_are_for_time_delay_cells_alone() -> None:
+    pytest.importorskip("sklearn")
+    model = lstmcore.RNNClassifier(cell="gru", delays=3)
+    with pytest.raises(ValueError, match="delays must be None for cell 'gru', which has no delays, got 3"):
+        model.fit(np.zeros((4, 5, 1)), [0, 1, 0, 1])
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 def test_a_classifier_streams_with_the_bits_of_its_batch(pooling: str, tmp_path: Any) -> None:
     pytest.importorskip("sklearn")

@@ -154,7 +154,7 @@ class LastStepsPass:
         batch = job.batch
         first = np.maximum(batch.lengths - steps, 0)
         self._job = job
-        self._head_rows, self._head = _rows_from(batch, np.zeros_like(first), batch.batch_sizes[steps:])
+        _, self._head = _rows_from(batch, np.zeros_like(first), batch.batch_sizes[steps:])
         self._tail_rows, tail = _rows_from(batch, first, batch.batch_sizes[:steps])
         self._whole = WholePass(job._replace(batch=tail))
 

@@ -84,7 +84,7 @@ class ForecasterOptions(RNNEstimator):
         check.integer(self.horizon, "horizon")
         if self.window <= self._looks_back():
             raise ValueError(
-                f"window must be above {self._looks_back()}, the steps back that delays={self.delays!r} and "
+                f"window must be above {self._looks_back()}, the steps back that delays={self._delays!r} and "
                 f"num_layers={self.num_layers} reach, got {self.window!r}"
             )
         check.choice(self.strategy, "strategy", ("direct", "recursive"))

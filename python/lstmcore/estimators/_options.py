@@ -78,8 +78,9 @@ class NetworkOptions:
     recompute : bool, default=False
         Compute the gates again in the backward pass instead of keeping them: about a third of the memory of training,
         about a quarter more time, the same bits.
-    delays : int or iterable of int, default=8
-        Of the "tdnn" cells: which steps each layer sees, 0 being the present one; a number means the latest so many.
+    delays : int, iterable of int or None, default=None
+        For "tdnn" cells only: which steps each layer sees, 0 being the present one; a number means the latest so many.
+        None: 8.
     """
 
     cell: str = "lstm"
@@ -92,7 +93,7 @@ class NetworkOptions:
     zoneout: float = 0.0
     periods: Any = None
     recompute: bool = False
-    delays: Any = 8
+    delays: Any = None
 
     def _check_options(self) -> None:
         """Check every option; ValueError or TypeError names it and quotes its value."""
@@ -109,21 +110,29 @@ class NetworkOptions:
         check.integer(self.num_layers, "num_layers")
         check.fraction(self.dropout, "dropout")
         check.flag(self.recompute, "recompute")
-        checked_delays(self.delays)
+        if cell in registry and self.delays is not None:
+            raise ValueError(f"delays must be None for cell {cell!r}, which has no delays, got {self.delays!r}")
+        checked_delays(self._delays)
+
+    @property
+    def _delays(self) -> Any:
+        """Those of a "tdnn" cell."""
+        return 8 if self.delays is None else self.delays
 
     def _recurrent_options(self) -> dict[str, Any]:
         """Arguments of `from_cell` after cell and sizes."""
-        names = ["num_layers", "peepholes", "forget_bias", "periods", "recurrent_dropout", "zoneout", "recompute"]
+        names = ("num_layers", "peepholes", "forget_bias", "periods", "recurrent_dropout", "zoneout", "recompute")
+        options = {name: getattr(self, name) for name in names}
+        options["dropout"] = self.dropout if self.num_layers > 1 else 0.0
         if CELL_ALIASES.get(self.cell, self.cell) in TIME_DELAY_CELLS:
-            names.append("delays")
-        between = self.dropout if self.num_layers > 1 else 0.0
-        return {**{name: getattr(self, name) for name in names}, "dropout": between}
+            options["delays"] = self._delays
+        return options
 
     def _looks_back(self) -> int:
         """How many steps before the present one the network sees at once: 0 where a state carries what it knows."""
         if CELL_ALIASES.get(self.cell, self.cell) not in TIME_DELAY_CELLS:
             return 0
-        return int(self.num_layers) * max(checked_delays(self.delays))
+        return int(self.num_layers) * max(checked_delays(self._delays))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
