@@ -136,4 +136,5 @@ def test_the_lags_must_fit_into_the_window() -> None:
         ValueError, match=r"zoneout must be 0\.0 for cell 'tdnn_tanh', which has no such option, got 0.5"
     ):
         RNNForecaster(**QUICK, zoneout=0.5).fit(walk(100))
-    RNNForecaster(**{**QUICK, "cell": "gru", "delays": 100}).fit(walk(100))  # delays are those of "tdnn" alone
+    with pytest.raises(ValueError, match="delays must be None for cell 'gru', which has no delays, got 100"):
+        RNNForecaster(**{**QUICK, "cell": "gru", "delays": 100}).fit(walk(100))
