@@ -59,7 +59,7 @@ def compare(title: str, y: np.ndarray, period: int, horizon: int, delays: tuple[
                 window=2 * period,
                 horizon=horizon,
                 hidden_size=HIDDEN,
-                delays=delays,
+                delays=delays if options["cell"].startswith("tdnn") else None,
                 max_epochs=EPOCHS,
                 learning_rate=3e-3,
                 early_stopping=True,
