@@ -110,7 +110,7 @@ MUTATIONS: tuple[Bytes, ...] = (flipped, truncated, other_length, other_tensors,
 
 
 def ask(model: Any, path: Path) -> None:
-    """Let a model compute, where many files are tried: it may fail, or forecast for ever, but the process stays alive."""
+    """Let a model compute, where many files are tried: it may fail or go on for ever, but the process lives."""
     if "LSTMCORE_FUZZED_FILES" in os.environ:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with contextlib.suppress(Exception, Hangs):
