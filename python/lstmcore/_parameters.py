@@ -172,9 +172,12 @@ class Parameterized:
     @classmethod
     def _from_file(cls, config: dict[str, Any], tensors: Mapping[str, Array], weight_dtype: str | None) -> Any:
         """Make an object of what `_file_config` gave; its constants are set, its parameters are not yet."""
+        options = inspect.signature(cls).parameters
         if weight_dtype is not None:
+            if "weight_dtype" not in options:
+                raise ValueError(f"weight_dtype must be None for {cls.__name__}, got {weight_dtype!r}")
             config = {**config, "weight_dtype": weight_dtype}
-        seed = {"seed": 0} if "seed" in inspect.signature(cls).parameters else {}
+        seed = {"seed": 0} if "seed" in options else {}
         return cls(**config, **seed)
 
 
