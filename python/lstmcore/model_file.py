@@ -160,9 +160,9 @@ def network_config(network: Network) -> dict[str, Any]:
         "pooling": network.pooling,
         "dropout": network.dropout,
         "n_outputs": network.n_outputs,
-        "dense_bias": network.dense.bias,
         "n_static": network.n_static,
         "embedding": None if embedding is None else {name: getattr(embedding, name) for name in _EMBEDDING},
+        **({} if network.dense.bias else {"dense_bias": False}),
     }
 
 
@@ -178,6 +178,6 @@ def build_network(config: dict[str, Any], tensors: Mapping[str, Array], weight_d
         embedding = Embedding(**config["embedding"], vectors=tensors[_VECTORS], dtype=dtype)
     if config["n_static"]:
         initial = Dense(config["n_static"], recurrent.state_size, dtype=dtype, seed=0)
-    dense = Dense(recurrent.output_size, config["n_outputs"], config["dense_bias"], dtype=dtype, seed=0)
+    dense = Dense(recurrent.output_size, config["n_outputs"], config.get("dense_bias", True), dtype=dtype, seed=0)
     options = {"dropout": config["dropout"], "embedding": embedding, "initial": initial}
     return Network(recurrent, config["pooling"], dense, **options)
