@@ -168,7 +168,7 @@ def answered(kind: Kind, loaded: Any, inputs: Arrays) -> Arrays:
 
 def stored() -> Iterator[tuple[str, str]]:
     """Format and name of each file."""
-    for path in sorted(FOLDER.glob("format*/*.answer")):
+    for path in sorted(FOLDER.glob("format*/*.expected")):
         yield path.parent.name, path.stem
 
 
@@ -180,7 +180,7 @@ def write(folder: Path, kinds: dict[str, Kind]) -> None:
         path = folder / f"{name}.safetensors"
         if not path.exists():
             kind.make().save(path)
-            save_file({**kind.inputs, **answered(kind, lstmcore.load(path), kind.inputs)}, path.with_suffix(".answer"))
+            save_file({**kind.inputs, **answered(kind, lstmcore.load(path), kind.inputs)}, path.with_suffix(".expected"))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_layers_that_no_file_can_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "name"), list(golden.stored()))
 def test_golden_files(version: str, name: str) -> None:
     path = golden.FOLDER / version / f"{name}.safetensors"
-    expected = load_file(path.with_suffix(".answer"))
+    expected = load_file(path.with_suffix(".expected"))
     found = golden.answered(KINDS[name], lstmcore.load(path), expected)
     if isa() == "x86_64_v2":  # no fused multiply-add: the one instruction set with bits of its own
         np.testing.assert_allclose(found["answer"], expected["answer"], rtol=1e-4, atol=1e-5)
