@@ -180,7 +180,8 @@ def write(folder: Path, kinds: dict[str, Kind]) -> None:
         path = folder / f"{name}.safetensors"
         if not path.exists():
             kind.make().save(path)
-            save_file({**kind.inputs, **answered(kind, lstmcore.load(path), kind.inputs)}, path.with_suffix(".expected"))
+            answers = answered(kind, lstmcore.load(path), kind.inputs)
+            save_file({**kind.inputs, **answers}, path.with_suffix(".expected"))
 
 
 if __name__ == "__main__":
