@@ -200,7 +200,7 @@ def test_training_with_noise_does_not_depend_on_threads() -> None:
         network.backward(output)
         results.append((output, network.flat_gradients.copy()))
     assert all(same_bits(a, b) for a, b in zip(*results, strict=True))
-    again = build_network(network_config(network)).recurrent
+    again = build_network(network_config(network), {}).recurrent
     assert (again.recurrent_dropout, again.zoneout) == (0.3, 0.1)
 
 

@@ -94,7 +94,7 @@ def test_bad_values(cell: str, value: object, message: str) -> None:
 
 def test_models_keep_their_peepholes() -> None:
     recurrent = from_cell("lstm_no_output_gate", 2, 3, peepholes="f", seed=0)
-    again = build_network(network_config(Network(recurrent, "last", Dense(3, 1, seed=0)))).recurrent
+    again = build_network(network_config(Network(recurrent, "last", Dense(3, 1, seed=0))), {}).recurrent
     assert (again.cell, again.peepholes) == ("lstm_no_output_gate", "f")
     x = np.sin(np.arange(120.0)).reshape(6, 10, 2)
     clf = lstmcore.RNNClassifier(cell="lstm", peepholes="io", hidden_size=4, max_epochs=1, random_state=0)

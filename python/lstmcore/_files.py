@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import tempfile
 from pathlib import Path
@@ -37,7 +38,7 @@ def read_tensors(path: Path, key: str, kind: str, newest: int) -> tuple[dict[str
     ValueError
         If it is no whole file of this `kind` ("model", "checkpoint"), or its format is newer than `newest`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not path.is_file():
         raise FileNotFoundError(f"there is no {kind} file {path}" if not path.exists() else f"{path} is no file")
@@ -45,12 +46,14 @@ def read_tensors(path: Path, key: str, kind: str, newest: int) -> tuple[dict[str
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
+    except OSError:
+        raise
+    except Exception as error:  # SafetensorError, or what NumPy says to tensors of types that it does not have
         raise ValueError(f"{path} is not a {kind} file, or not a whole one: {error}") from error
     try:
         header = json.loads(metadata[key])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError) as error:
+        version = operator.index(header["format"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is a safetensors file, but not a {kind} of lstmcore") from error
     if version > newest:
         raise ValueError(f"{path} has format {version}; this version of lstmcore reads up to {newest}: update lstmcore")

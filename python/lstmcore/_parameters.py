@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,25 @@ from numpy.typing import ArrayLike
 
 from lstmcore import _validation as check
 from lstmcore._validation import Array
+
+_DRAWN = ("seed", "vectors")  # arguments that decide about initial values alone
+_most: ContextVar[float] = ContextVar("most parameters", default=math.inf)
+
+
+@contextmanager
+def at_most(n: int) -> Iterator[None]:
+    """Refuse inside of it, before memory is taken, to make anything of more than `n` parameters."""
+    token = _most.set(n)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def check_count(n: int) -> None:
+    """Raise ValueError for more parameters than `at_most` allows."""
+    if n > _most.get():
+        raise ValueError(f"it would have {n} parameters, more than {_most.get()}")
 
 
 class Parameterized:
@@ -34,6 +56,7 @@ class Parameterized:
     def _own_parameters(self) -> None:
         """Create the two vectors, all zero."""
         self.n_parameters = int(self._core.n_parameters)
+        check_count(self.n_parameters)
         self._attach(np.zeros(self.n_parameters, self.dtype), np.zeros(self.n_parameters, self.dtype))
 
     def _attach(self, parameters: Array, gradients: Array) -> None:
@@ -115,6 +138,47 @@ class Parameterized:
             check.finite(view, label, source)
         self.flat_parameters[...] = values
         self.parameters_changed()
+
+    def save(self, path: Any) -> None:
+        """Write options and parameters to one safetensors file, which `lstmcore.load` reads.
+
+        Tensors have the names of `parameters`: ``safetensors.torch.load_file`` gives the state_dict of a torch layer.
+
+        Parameters
+        ----------
+        path : str or path
+            An existing file is replaced only by a complete one.
+
+        Raises
+        ------
+        TypeError
+            If `path` is no path, or this is an object of a class that is not lstmcore's.
+        OSError
+            If it cannot be written.
+        """
+        from lstmcore.model_file import save_layer
+
+        save_layer(self, path)
+
+    def _file_config(self) -> dict[str, Any]:
+        """Arguments, ready for JSON, of which `_from_file` makes such an object."""
+        found = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name not in _DRAWN}
+        return {name: value.name if isinstance(value, np.dtype) else value for name, value in found.items()}
+
+    def _file_tensors(self) -> dict[str, Array]:
+        """What a file holds: the parameters, and constants that the configuration does not give."""
+        return self.parameters
+
+    @classmethod
+    def _from_file(cls, config: dict[str, Any], tensors: Mapping[str, Array], weight_dtype: str | None) -> Any:
+        """Make an object of what `_file_config` gave; its constants are set, its parameters are not yet."""
+        options = inspect.signature(cls).parameters
+        if weight_dtype is not None:
+            if "weight_dtype" not in options:
+                raise ValueError(f"weight_dtype must be None for {cls.__name__}, got {weight_dtype!r}")
+            config = {**config, "weight_dtype": weight_dtype}
+        seed = {"seed": 0} if "seed" in options else {}
+        return cls(**config, **seed)
 
 
 class Layer(Parameterized):

@@ -61,4 +61,7 @@ class Standardizer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Standardizer:
         """Read what `to_config` wrote."""
-        return cls(np.array(config["mean"], dtype=np.float64), np.array(config["scale"], dtype=np.float64))
+        mean, scale = (np.array(config[name], dtype=np.float64) for name in ("mean", "scale"))
+        if mean.ndim != 1 or mean.shape != scale.shape or not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise ValueError(f"mean and scale must be finite, as many of one as of the other, got {mean} and {scale}")
+        return cls(mean, scale)

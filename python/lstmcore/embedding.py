@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from lstmcore import _validation as check
 from lstmcore._isa import core
-from lstmcore._parameters import Layer
+from lstmcore._parameters import Layer, check_count
 from lstmcore._validation import Array
 
 
@@ -67,6 +68,7 @@ class Embedding(Layer):
         if self.n_tokens > largest:
             raise ValueError(f"n_tokens must be at most {largest} in {self.dtype}, got {n_tokens}")
         shape = (self.n_tokens, self.dim)
+        check_count(self.n_tokens * self.dim)
         if vectors is None:
             start = check.generator(seed).standard_normal(shape).astype(self.dtype)
         else:
@@ -92,6 +94,13 @@ class Embedding(Layer):
         view = self._constant.view()
         view.flags.writeable = False
         return view
+
+    def _file_tensors(self) -> dict[str, Array]:
+        return {"weight": self.weight}
+
+    @classmethod
+    def _from_file(cls, config: dict[str, Any], tensors: Mapping[str, Array], weight_dtype: str | None) -> Embedding:
+        return super()._from_file({**config, "vectors": tensors["weight"]}, tensors, weight_dtype)
 
     def __call__(self, x: Array) -> Array:
         """Look up the vectors [N, dim] of tokens x [N, 1]; nothing is kept.

@@ -14,6 +14,8 @@ from lstmcore._isa import core
 from lstmcore._node_layer import NodeLayer
 from lstmcore._validation import Array
 
+_MOST_ROUNDS = 1000
+
 
 class GatedGraph(NodeLayer):
     """Gated graph neural network (Li et al. 2016).
@@ -88,6 +90,8 @@ class GatedGraph(NodeLayer):
         self.input_size = check.integer(input_size, "input_size")
         self.hidden_size = check.integer(hidden_size, "hidden_size")
         self.rounds = check.integer(rounds, "rounds")
+        if self.rounds > _MOST_ROUNDS:
+            raise ValueError(f"rounds must be at most {_MOST_ROUNDS}, got {rounds}")
         self.n_edge_types = check.integer(n_edge_types, "n_edge_types")
         self.n_edge_features = check.integer(n_edge_features, "n_edge_features", 0)
         self.dtype = check.scalar_type(dtype)

@@ -12,10 +12,13 @@ import numpy as np
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
 from lstmcore._isa import core
+from lstmcore._parameters import Parameterized
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.network import Network
 from lstmcore.sequences import Sequences, as_sequences
+
+_LONGEST_LABEL = 1 << 16  # bytes: what a file says of its labels is not believed without limit
 
 
 class Model:
@@ -30,6 +33,7 @@ class Model:
     """
 
     kind: ClassVar[str]
+    network_type: ClassVar[type[Parameterized]] = Network
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -47,19 +51,6 @@ class Model:
     def _task_config(self) -> dict[str, Any]:
         """JSON entries of this kind of model."""
         raise NotImplementedError
-
-    def _network_config(self) -> dict[str, Any]:
-        """JSON entries of the network."""
-        from lstmcore.model_file import network_config
-
-        return network_config(self.network)
-
-    @classmethod
-    def _build_network(cls, config: dict[str, Any], tensors: dict[str, Array], weight_dtype: str | None) -> Any:
-        """Make a network, whose parameters are then loaded, from what `_network_config` gave."""
-        from lstmcore.model_file import VECTORS, build_network
-
-        return build_network(config, tensors.get(VECTORS), weight_dtype)
 
     @classmethod
     def _from_task_config(cls, network: Network, config: dict[str, Any]) -> Model:
@@ -79,6 +70,8 @@ class SequenceModel(Model):
 
     def __init__(self, network: Network, inputs: Inputs) -> None:
         super().__init__(network)
+        if inputs.n_inputs != network.n_features:
+            raise ValueError(f"network must have {inputs.n_inputs} features, those of inputs, got {network.n_features}")
         self.inputs = inputs
 
     def predict(self, X: Any, static: Any = None) -> Any:
@@ -229,6 +222,8 @@ class TaggerModel(SequenceModel):
 def _labels_config(classes: Array) -> dict[str, Any]:
     """JSON entries of class labels."""
     labels = classes.tolist()
+    if classes.dtype.itemsize > _LONGEST_LABEL:
+        raise ValueError(f"class labels must have at most {_LONGEST_LABEL // 4} characters to be saved")
     if classes.dtype.kind not in "biufUO" or not all(isinstance(x, (str, int, float, bool)) for x in labels):
         raise TypeError(
             f"class labels must be strings, integers, floats or booleans to be saved, got {classes.dtype}: "
@@ -238,7 +233,10 @@ def _labels_config(classes: Array) -> dict[str, Any]:
 
 
 def _labels(config: dict[str, Any]) -> Array:
-    return np.array(config["classes"], dtype=np.dtype(config["dtype"]))
+    dtype = np.dtype(config["dtype"])
+    if dtype.kind not in "biufUO" or dtype.itemsize > _LONGEST_LABEL:
+        raise ValueError(f"dtype of the labels must be one of numbers, strings or objects, got {config['dtype']!r}")
+    return np.array(config["classes"], dtype=dtype)
 
 
 class RegressorModel(SequenceModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,18 @@ class Network(Parameterized):
         """States [layers · directions, B, width] before the first step, from static features [B, n_static]."""
         return None if self.initial is None else self.recurrent._states.split(self.initial(_given(static)))
 
+    def _file_config(self) -> dict[str, Any]:
+        return import_module("lstmcore.model_file").network_config(self)
+
+    def _file_tensors(self) -> dict[str, Array]:
+        """All parameters, and the vectors of an embedding that is not trained."""
+        given = {} if self.embedding is None else {"embedding.weight": self.embedding.weight}
+        return {**self.parameters, **given}
+
+    @classmethod
+    def _from_file(cls, config: dict[str, Any], tensors: Any, weight_dtype: str | None) -> Any:
+        return import_module("lstmcore.model_file").build_network(config, tensors, weight_dtype)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle as the layers, which carry the parameters."""
         return _from_layers, (self.layers, self.pooling, self.dropout)
@@ -300,22 +313,16 @@ def _given(static: Array | None) -> Array:
 
 def _check_widths(layers: dict[str, Any]) -> None:
     """Raise ValueError unless each layer takes what the one before it gives, all in one dtype."""
-    recurrent, dense = layers["recurrent"], layers["dense"]
-    if dense.in_features != recurrent.output_size:
-        raise ValueError(
-            f"dense must take {recurrent.output_size} features, the width of recurrent; "
-            f"its in_features is {dense.in_features}"
-        )
-    if "embedding" in layers and layers["embedding"].dim != recurrent.input_size:
-        raise ValueError(
-            f"embedding must give {recurrent.input_size} features, the input_size of recurrent; "
-            f"its dim is {layers['embedding'].dim}"
-        )
-    if "initial" in layers and layers["initial"].out_features != recurrent.state_size:
-        raise ValueError(
-            f"initial must give {recurrent.state_size} features, the state_size of recurrent; "
-            f"its out_features is {layers['initial'].out_features}"
-        )
+    recurrent = layers["recurrent"]
+    for name, attribute, verb, source in (
+        ("dense", "in_features", "take", "output_size"),
+        ("embedding", "dim", "give", "input_size"),
+        ("initial", "out_features", "give", "state_size"),
+    ):
+        if name in layers and (found := getattr(layers[name], attribute)) != (width := getattr(recurrent, source)):
+            raise ValueError(
+                f"{name} must {verb} {width} features, the {source} of recurrent; its {attribute} is {found}"
+            )
     for name, layer in layers.items():
         if layer.dtype != recurrent.dtype:
             raise ValueError(f"{name} must be {recurrent.dtype} as recurrent is, got {layer.dtype}")

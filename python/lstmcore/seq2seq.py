@@ -199,9 +199,14 @@ class Seq2SeqNetwork(Layer):
             core.unpack_sequences(logits, starts, batch.order, batch.batch_sizes, outputs)
         return outputs
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the configuration as a dict for JSON."""
+    def _file_config(self) -> dict[str, Any]:
         return asdict(self.config)
+
+    @classmethod
+    def _from_file(cls, config: dict[str, Any], tensors: Any, weight_dtype: str | None) -> Seq2SeqNetwork:
+        if weight_dtype is not None:
+            raise ValueError(f"weight_dtype must be None for a model from sequence to sequence, got {weight_dtype!r}")
+        return cls(Seq2SeqConfig(**config), seed=0)
 
 
 class _Dropout:

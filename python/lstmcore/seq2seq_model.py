@@ -14,7 +14,7 @@ from lstmcore._validation import Array
 from lstmcore.metrics import error_rate
 from lstmcore.model import Model
 from lstmcore.pairs import Pairs
-from lstmcore.seq2seq import Seq2SeqConfig, Seq2SeqNetwork
+from lstmcore.seq2seq import Seq2SeqNetwork
 from lstmcore.vocabulary import Vocabulary
 
 _BEAMS = 2048  # outputs that are written side by side
@@ -36,6 +36,7 @@ class Seq2SeqModel(Model):
 
     kind = "seq2seq"
     network: Seq2SeqNetwork  # type: ignore[assignment]
+    network_type = Seq2SeqNetwork
 
     def __init__(self, network: Seq2SeqNetwork, source: AnySource, vocabulary: Vocabulary, search: Search) -> None:
         self.network = network
@@ -160,15 +161,6 @@ class Seq2SeqModel(Model):
         kind = SOURCES[source.pop("kind")]
         vocabulary = Vocabulary(config["tokens"], config["level"])
         return cls(network, kind.from_config(source), vocabulary, Search(**config["search"]))
-
-    def _network_config(self) -> dict[str, Any]:
-        return self.network.to_config()
-
-    @classmethod
-    def _build_network(cls, config: dict[str, Any], tensors: dict[str, Array], weight_dtype: str | None) -> Any:
-        if weight_dtype is not None:
-            raise ValueError(f"weight_dtype must be None for a model from sequence to sequence, got {weight_dtype!r}")
-        return Seq2SeqNetwork(Seq2SeqConfig(**config), seed=0)
 
 
 def _batches(read: Read, size: int) -> list[Array]:
