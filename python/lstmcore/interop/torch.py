@@ -15,13 +15,13 @@ from lstmcore import layers
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
+from lstmcore.interop._agreement import compare
 from lstmcore.network import Dense, Network
 
 if TYPE_CHECKING:
     import torch
 
 _SHARED = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
-_TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 
 def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurrent | Network:
@@ -66,7 +66,7 @@ def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurr
         if pooling is not None:
             raise ValueError(f"pooling must be None for a recurrent module alone, got {pooling!r}")
         layer = _recurrent(module)
-        _compare(_outputs(layer), _torch_outputs(module, layer), type(module).__name__)
+        compare(_outputs(layer), _torch_outputs(module, layer), type(module).__name__, "torch")
         return layer
     parts = _children(module)
     network = _network(parts, pooling)
@@ -101,7 +101,7 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
     """
     if isinstance(layer, Recurrent):
         module = _torch_recurrent(layer)
-        _compare(_outputs(layer), _torch_outputs(module, layer), layer.cell)
+        compare(_outputs(layer), _torch_outputs(module, layer), layer.cell, "torch")
         return module
     if not isinstance(layer, Network):
         raise TypeError(f"layer must be a recurrent layer or a Network, got {type(layer).__name__}")
@@ -293,7 +293,7 @@ def _compare_network(network: Network, parts: dict[str, Any]) -> None:
         expected = parts["dense"](y.swapaxes(0, 1) if recurrent.batch_first else y).cpu().numpy()
     features, _ = network.recurrent(x)
     outputs = network.dense(features.reshape(-1, network.dense.in_features)).reshape(expected.shape)
-    _compare([outputs], [expected], "the network")
+    compare([outputs], [expected], "the network", "torch")
 
 
 class _evaluating:
@@ -307,11 +307,3 @@ class _evaluating:
 
     def __exit__(self, *exception: object) -> None:
         self.module.train(self.training)
-
-
-def _compare(ours: list[Array], theirs: list[Array], name: str) -> None:
-    for mine, other in zip(ours, theirs, strict=True):
-        allowed = _TOLERANCE[mine.dtype.name] * max(1.0, float(np.abs(other).max(initial=0.0)))
-        found = float(np.abs(mine - other).max(initial=0.0))
-        if not found <= allowed:
-            raise RuntimeError(f"{name} differs from torch by {found:.3g} on random input, more than {allowed:.3g}")
