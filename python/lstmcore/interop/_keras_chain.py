@@ -42,7 +42,7 @@ class Stage:
     Attributes
     ----------
     name : str
-        The layer's, for messages.
+        What messages call it.
     cells : list
         Two of them.
     every_step : bool
@@ -139,12 +139,10 @@ class Chain:
             cells = _cells(layer)
             missing: list[Any] = [None] * len(cells)
             ways = [missing, cells] if layer.go_backwards else [cells, missing]
-            if layer.go_backwards and len(cells) > 1:
-                raise ValueError(f"{named(layer)} has go_backwards=True over stacked cells: only one maps")
         for k, pair in enumerate(zip(*ways, strict=True)):
             first = next(cell for cell in pair if cell is not None)
             dropped = 1 - (1 - self._dropped) * (1 - first.dropout)
-            self.stages.append(Stage(layer.name, list(pair), layer.return_sequences or k + 1 < len(ways[0]), dropped))
+            self.stages.append(Stage(named(layer), list(pair), layer.return_sequences or k + 1 < len(ways[0]), dropped))
             self._dropped = 0.0
 
     def _add_pooling(self, layer: Any, kind: str) -> None:
@@ -159,7 +157,7 @@ class Chain:
 
         inner = layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
         if not isinstance(inner, keras.layers.Dense):
-            raise ValueError(f"{named(layer)} is of {named(inner)}: only Dense can be mapped")
+            raise ValueError(f"{named(layer)} wraps {named(inner)}: only Dense can be mapped")
         self.dense, self.dropout = inner, self._dropped
         self._finish_with(inner)
 
@@ -187,7 +185,7 @@ class Chain:
         for stage in self.stages:
             if stage.cells[0] is None:
                 raise ValueError(
-                    f"layer {stage.name!r} has go_backwards=True: map it with go_backwards=False, and give the result "
+                    f"{stage.name} has go_backwards=True: map it with go_backwards=False, and give the result "
                     f"sequences that are reversed in time"
                 )
         shapes = [[cell.units for _, cell in stage.present] for stage in self.stages]
@@ -200,11 +198,9 @@ class Chain:
 
     def network(self) -> Network:
         """Return a network, for a chain with a Dense."""
-        last = self.stages[-1]
-        if not last.every_step:
-            self.pooling = "last"
+        pooling = self.pooling if self.stages[-1].every_step else "last"
         recurrent, columns = self._stack(batch_first=False)
-        kernel, *bias = [np.asarray(value) for value in weights(self.dense)]
+        kernel, *bias = weights(self.dense)
         weight = np.zeros((kernel.shape[1], recurrent.output_size), self.dtype)
         weight[:, columns] = kernel.T
         dense = Dense(recurrent.output_size, kernel.shape[1], bool(bias), dtype=self.dtype, seed=0)
@@ -213,28 +209,28 @@ class Chain:
         if self.embedding is not None:
             vectors = weights(self.embedding)[0]
             embedding = Embedding(*vectors.shape, vectors=vectors, trainable=self.embedding.trainable, dtype=self.dtype)
-        return Network(recurrent, self.pooling, dense, dropout=self.dropout, embedding=embedding)
+        return Network(recurrent, pooling, dense, dropout=self.dropout, embedding=embedding)
 
     def _stack(self, batch_first: bool) -> tuple[Recurrent, Array]:
         """Return our stack, and which columns of its output hold what the last layer of Keras puts out."""
         cells = [cell for stage in self.stages for _, cell in stage.present]
-        kinds = {_kind(cell, stage.name): stage.name for stage in self.stages for _, cell in stage.present}
+        kinds = {_kind(cell, stage.name): None for stage in self.stages for _, cell in stage.present}
         if len(kinds) > 1:
             raise ValueError(f"recurrent layers must be of one kind to become one stack, got {list(kinds)}")
         (kind,) = kinds
+        make: Any
         make, options = _CELLS[kind]
+        gates = GATES[kind[0]]
         hidden_size = max(cell.units for cell in cells)
-        directions = 2 if any(stage.cells[1] is not None for stage in self.stages) else 1
         columns = np.arange(weights(cells[0])[0].shape[0])
-        given: Any = make
-        layer: Recurrent = given(
+        layer: Recurrent = make(
             len(columns),
             hidden_size,
             len(self.stages),
             bias=any(cell.use_bias for cell in cells),
             batch_first=batch_first,
             dropout=self._same("dropout", [stage.dropped for stage in self.stages[1:]] or [0.0]),
-            bidirectional=directions == 2,
+            bidirectional=any(stage.cells[1] is not None for stage in self.stages),
             recurrent_dropout=self._same("recurrent_dropout", [cell.recurrent_dropout for cell in cells]),
             dtype=self.dtype,
             seed=0,
@@ -244,8 +240,8 @@ class Chain:
         for k, stage in enumerate(self.stages):
             for direction, cell in stage.present:
                 suffix = f"_l{k}" + ("_reverse" if direction else "")
-                for name, value in _parameters(cell, GATES[kind[0]]).items():
-                    whole = parameters[name + suffix].reshape(len(GATES[kind[0]]), hidden_size, -1)
+                for name, value in _parameters(cell, gates).items():
+                    whole = parameters[name + suffix].reshape(len(gates), hidden_size, -1)
                     across = columns if name == "weight_ih" else np.arange(value.shape[2])
                     whole[:, : cell.units, across] = value
             columns = np.concatenate([d * hidden_size + np.arange(cell.units) for d, cell in stage.present])
@@ -270,13 +266,13 @@ def layers_of(source: Any) -> Iterator[Any]:
 
     if not isinstance(source, keras.Model):
         if not source.built:
-            raise ValueError(f"layer {source.name!r} must be built: call it, or its build(shape), once")
+            raise ValueError(f"{named(source)} must be built: call it, or its build(shape), once")
         yield source
         return
     if isinstance(source, keras.Sequential) and source.built:
         found = list(source.layers)
     elif getattr(source, "inputs", None) is None or len(source.inputs) != 1 or len(source.outputs) != 1:
-        raise ValueError(f"model {source.name!r} must be built, Sequential or functional, of one input and one output")
+        raise ValueError(f"{named(source)} must be built, Sequential or functional, of one input and one output")
     else:
         found, tensor = [], source.outputs[0]
         while not isinstance((history := tensor._keras_history).operation, keras.layers.InputLayer):
@@ -304,11 +300,13 @@ def weights(layer: Any) -> list[Array]:
 
 
 def _cells(layer: Any) -> list[Any]:
-    """The cells of a recurrent layer, from the input up."""
+    """The cells of a recurrent layer, from the input up, if there are cells like them here."""
     import keras
 
-    cell = layer.cell
-    return list(cell.cells) if isinstance(cell, keras.layers.StackedRNNCells) else [cell]
+    cells = list(layer.cell.cells) if isinstance(layer.cell, keras.layers.StackedRNNCells) else [layer.cell]
+    for cell in cells:
+        _kind(cell, named(layer))
+    return cells
 
 
 def _kind(cell: Any, name: str) -> tuple[Any, ...]:
@@ -323,7 +321,7 @@ def _kind(cell: Any, name: str) -> tuple[Any, ...]:
     if found not in _CELLS:
         said = f"activation={found[1]!r}" + ("" if found[2] is None else f", recurrent_activation={found[2]!r}")
         known = "LSTM and GRU with tanh and sigmoid, SimpleRNN with tanh, relu or hard_tanh"
-        raise ValueError(f"layer {name!r} is of {type(cell).__name__}s with {said}: only {known} map")
+        raise ValueError(f"{name} is of {type(cell).__name__}s with {said}: only {known} map")
     return found
 
 
@@ -343,4 +341,4 @@ def _parameters(cell: Any, gates: list[int]) -> dict[str, Array]:
 
 def named(layer: Any) -> str:
     """Return class and name of a layer, for messages."""
-    return f"{type(layer).__name__} layer {layer.name!r}"
+    return f"{type(layer).__name__} {layer.name!r}"

@@ -6,6 +6,7 @@ the choice of options, and a check that both sides compute the same numbers.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,11 @@ def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurr
         An `LSTM`, `GRU` or `RNN`, for a recurrent module.
     Network
         For a module of several layers.
+
+    Warns
+    -----
+    UserWarning
+        If there is dropout before the recurrent layer, which training alone would see: it is lost.
 
     Raises
     ------
@@ -160,7 +166,8 @@ def _children(module: torch.nn.Module) -> dict[str, Any]:
             if "recurrent" in found:
                 found["dropout"] = child.p
             elif child.p:
-                raise ValueError(f"module.{name} is {child}: there is no dropout before the recurrent layer")
+                lost = f"module.{name}, {child} before the recurrent layer"
+                warnings.warn(f"what concerns training alone is lost: {lost}", stacklevel=4)
             continue
         role = next((role for role, kind in kinds.items() if isinstance(child, kind)), None)
         if role is None:
