@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lstmcore.gated_graph import GatedGraph
     from lstmcore.graphs import Graphs
     from lstmcore.interop.keras import from_keras, to_keras
+    from lstmcore.interop.models import model_from_network
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -84,6 +85,7 @@ __all__ = [
     "get_num_threads",
     "load",
     "metrics",
+    "model_from_network",
     "schedules",
     "sequences_from_channels",
     "sequences_from_frame",
@@ -130,6 +132,7 @@ _HOME = {
     "from_keras": "interop.keras",
     "from_torch": "interop.torch",
     "load": "model_file",
+    "model_from_network": "interop.models",
     "sequences_from_channels": "frames",
     "sequences_from_frame": "frames",
     "sequences_from_mask": "frames",

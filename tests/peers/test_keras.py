@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ import lstmcore
 from lstmcore.embedding import Embedding
 from lstmcore.network import Dense, Network
 
-os.environ.setdefault("KERAS_BACKEND", "torch")  # which starts faster than TensorFlow
 keras = pytest.importorskip("keras")
 K = keras.layers
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras' get_weights
 
 
 def drawn(layer: Any) -> Any:
