@@ -19,6 +19,8 @@ else:
     settings.register_profile("lstmcore", derandomize=True, deadline=None, print_blob=True)
     settings.load_profile("lstmcore")
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # which the tests against peers have anyway
+
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lstmcore
-from lstmcore import RNNClassifier, Sequences, sequences_from_channels, sequences_from_frame
+from lstmcore import RNNClassifier, Sequences, sequences_from_channels, sequences_from_frame, sequences_from_mask
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -183,6 +183,37 @@ def test_channels(dtype: Any, rng: np.random.Generator) -> None:
 def test_bad_channels(X: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         sequences_from_channels(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_masks_with_holes(dtype: Any, rng: np.random.Generator) -> None:
+    X = (10 * rng.standard_normal((4, 7, 2))).astype(dtype)
+    mask = rng.random((4, 7)) < 0.5
+    mask[:, 3] = True
+    X[~mask] = -1
+    sequences = sequences_from_mask(X, mask)
+    assert sequences.values.dtype == (np.float32 if dtype == np.float32 else np.float64)
+    np.testing.assert_equal(parts(sequences), [row[kept].tolist() for row, kept in zip(X, mask, strict=True)])
+    np.testing.assert_equal(
+        parts(sequences_from_mask(X[..., 0], mask.astype(int))), parts(sequences_from_mask(X[..., :1], mask))
+    )
+    back = np.full(X.shape, -1.0)
+    back[mask] = sequences.values
+    np.testing.assert_array_equal(back, X)
+
+
+@pytest.mark.parametrize(
+    ("X", "mask", "message"),
+    [
+        (np.zeros(3), np.ones(3), r"X must be 3-D .* or 2-D, got shape \(3,\)"),
+        (np.zeros((2, 3)), np.ones((2, 4)), r"mask must have shape \(2, 3\)"),
+        (np.zeros((2, 3)), np.full((2, 3), 2), r"mask must hold True and False, or 1 and 0, got"),
+        (np.zeros((2, 3)), [[1, 1, 0], [0, 0, 0]], r"mask\[1\] leaves no step of sequence 1"),
+    ],
+)  # fmt: skip
+def test_bad_masks(X: Any, mask: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sequences_from_mask(X, mask)
 
 
 def test_reading_needs_neither_library(run_python: Any) -> None:

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from lstmcore.estimators.scaler import SequenceScaler
     from lstmcore.estimators.seq2seq import RNNSeq2Seq
     from lstmcore.estimators.tagger import RNNTagger
-    from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
+    from lstmcore.frames import sequences_from_channels, sequences_from_frame, sequences_from_mask, series_from_frame
     from lstmcore.gated_graph import GatedGraph
     from lstmcore.graphs import Graphs
     from lstmcore.interop.c import to_c
+    from lstmcore.interop.keras import from_keras, to_keras
+    from lstmcore.interop.models import model_from_network
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -77,19 +79,23 @@ __all__ = [
     "calendar_features",
     "callbacks",
     "cells",
+    "from_keras",
     "from_torch",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
     "load",
     "metrics",
+    "model_from_network",
     "schedules",
     "sequences_from_channels",
     "sequences_from_frame",
+    "sequences_from_mask",
     "series_from_frame",
     "set_num_threads",
     "show_versions",
     "to_c",
+    "to_keras",
     "to_torch",
 ]
 
@@ -125,13 +131,17 @@ _HOME = {
     "TimeDelay": "time_delay",
     "TreeLSTM": "tree",
     "calendar_features": "calendar",
+    "from_keras": "interop.keras",
     "from_torch": "interop.torch",
     "load": "model_file",
+    "model_from_network": "interop.models",
     "sequences_from_channels": "frames",
     "sequences_from_frame": "frames",
+    "sequences_from_mask": "frames",
     "series_from_frame": "frames",
     "show_versions": "_versions",
     "to_c": "interop.c",
+    "to_keras": "interop.keras",
     "to_torch": "interop.torch",
 }
 # Modules of which docs/api.rst lists names: `lstmcore.layers.from_cell` works after `import lstmcore` alone.

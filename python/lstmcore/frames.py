@@ -168,6 +168,52 @@ def sequences_from_channels(X: Any) -> Sequences:
     return as_sequences(array.transpose(0, 2, 1), dtype=None, finite=False)
 
 
+def sequences_from_mask(X: Any, mask: Any) -> Sequences:
+    """Read sequences from a padded array and a mask of its steps, as Keras and language models keep them.
+
+    Steps outside of the mask are left out: at the end, at the start or in between. To a recurrent network that is the
+    same as a state which is held through them.
+
+    Parameters
+    ----------
+    X : array_like [n_sequences, n_timesteps, n_features], or [n_sequences, n_timesteps] for one feature
+        Whatever stands outside of the mask is not read.
+    mask : array_like of bool, or of 0 and 1, [n_sequences, n_timesteps]
+        Which steps are there, at least one of each sequence.
+
+    Returns
+    -------
+    Sequences
+        Values are float32 if `X` is, else float64. What is computed for every step of them goes back to its place by
+        ``padded[mask] = rows``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described; the message names the sequence that has no step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore
+    >>> tokens = np.array([[5, 2, 0, 0], [7, 0, 1, 3]])
+    >>> lstmcore.sequences_from_mask(tokens, tokens != 0)
+    Sequences(n=2, features=1, lengths 2 to 3)
+    """
+    array = check.numeric(X, "X")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"X must be 3-D (n_sequences, n_timesteps, n_features) or 2-D, got shape {array.shape}")
+    given = check.exact_shape(mask, "mask", array.shape[:2], "[n_sequences, n_timesteps] of X")
+    chosen = given.astype(bool)
+    if (given != chosen).any():
+        raise ValueError(f"mask must hold True and False, or 1 and 0, got {given[given != chosen][0]!r}")
+    lengths = chosen.sum(axis=1)
+    for row in np.flatnonzero(lengths == 0)[:1]:
+        raise ValueError(f"mask[{row}] leaves no step of sequence {row}; every sequence needs at least one")
+    rows = check.contiguous(array[chosen].reshape(lengths.sum(), -1), float_type(array.dtype))
+    return Sequences(rows, np.cumsum(lengths) - lengths, lengths)
+
+
 class _Groups(NamedTuple):
     """The rows of a table sorted by id and time: `order` [R], and where the rows of each of `ids` are in it."""
 

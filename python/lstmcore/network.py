@@ -18,7 +18,7 @@ from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
 from lstmcore.pooling import POOLINGS as _OVER_TIME
 from lstmcore.pooling import Pooling
-from lstmcore.sequences import Batch, Sequences
+from lstmcore.sequences import Batch, Sequences, as_sequences
 
 _HEAD = 1 << 62  # sets the mask of the head apart from those of the layers
 POOLINGS = ("last", *_OVER_TIME)
@@ -257,13 +257,24 @@ class Network(Parameterized):
     def check(self, sequences: Sequences, name: str = "X") -> None:
         """Raise TypeError or ValueError unless this network takes such sequences, as it does here."""
 
-    def predict(self, sequences: Sequences) -> Array:
+    def predict(self, X: Any) -> Array:
         """Compute the outputs of sequences, in batches of similar lengths.
+
+        Parameters
+        ----------
+        X : array_like or Sequences
+            A 3-D array, a 2-D array of one feature or of tokens, a list of 2-D arrays, or `Sequences`.
 
         Returns
         -------
         ndarray [n, n_outputs], or [sum of lengths, n_outputs], sequence after sequence, with pooling None
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `X` is not that, has another number of features, or is not finite.
         """
+        sequences = as_sequences(X, "X", self.n_features, self.dtype)
         lengths = sequences.lengths
         size = max(1, _PREDICT_ROWS * len(lengths) // int(lengths.sum()))
         rows = len(lengths) if self.pooling is not None else int(lengths.sum())

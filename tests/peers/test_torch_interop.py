@@ -104,12 +104,19 @@ def test_a_network_becomes_a_module(pooling: str | None, embedded: bool) -> None
         (torch.nn.Sequential(torch.nn.LSTM(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1)), r"module.1 is ReLU"),
         (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LSTM(2, 3)), r"module.1 is LSTM"),
         (torch.nn.Sequential(torch.nn.LSTM(2, 3)), "module must have an nn.Linear"),
-        (torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.LSTM(2, 3), torch.nn.Linear(3, 1)), "module.0 is Dropout"),
     ],
 )
 def test_what_cannot_be_mapped_is_named(module: torch.nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lstmcore.from_torch(module)
+
+
+def test_dropout_before_the_recurrent_layer_is_lost_with_a_warning() -> None:
+    module = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.LSTM(2, 3), torch.nn.Linear(3, 1))
+    with pytest.warns(UserWarning, match=r"training alone is lost: module.0, Dropout\(p=0.1"):
+        network = lstmcore.from_torch(module)
+    assert isinstance(network, Network)
+    assert network.dropout == 0.0
 
 
 def test_cells_that_torch_has_not_are_named() -> None:

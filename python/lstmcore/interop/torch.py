@@ -6,6 +6,7 @@ the choice of options, and a check that both sides compute the same numbers.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +16,13 @@ from lstmcore import layers
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
+from lstmcore.interop._agreement import compare
 from lstmcore.network import Dense, Network
 
 if TYPE_CHECKING:
     import torch
 
 _SHARED = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
-_TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 
 def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurrent | Network:
@@ -43,6 +44,11 @@ def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurr
         An `LSTM`, `GRU` or `RNN`, for a recurrent module.
     Network
         For a module of several layers.
+
+    Warns
+    -----
+    UserWarning
+        If there is dropout before the recurrent layer, which training alone would see: it is lost.
 
     Raises
     ------
@@ -66,7 +72,7 @@ def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurr
         if pooling is not None:
             raise ValueError(f"pooling must be None for a recurrent module alone, got {pooling!r}")
         layer = _recurrent(module)
-        _compare(_outputs(layer), _torch_outputs(module, layer), type(module).__name__)
+        compare(_outputs(layer), _torch_outputs(module, layer), type(module).__name__, "torch")
         return layer
     parts = _children(module)
     network = _network(parts, pooling)
@@ -101,7 +107,7 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
     """
     if isinstance(layer, Recurrent):
         module = _torch_recurrent(layer)
-        _compare(_outputs(layer), _torch_outputs(module, layer), layer.cell)
+        compare(_outputs(layer), _torch_outputs(module, layer), layer.cell, "torch")
         return module
     if not isinstance(layer, Network):
         raise TypeError(f"layer must be a recurrent layer or a Network, got {type(layer).__name__}")
@@ -160,7 +166,8 @@ def _children(module: torch.nn.Module) -> dict[str, Any]:
             if "recurrent" in found:
                 found["dropout"] = child.p
             elif child.p:
-                raise ValueError(f"module.{name} is {child}: there is no dropout before the recurrent layer")
+                lost = f"module.{name}, {child} before the recurrent layer"
+                warnings.warn(f"what concerns training alone is lost: {lost}", stacklevel=4)
             continue
         role = next((role for role, kind in kinds.items() if isinstance(child, kind)), None)
         if role is None:
@@ -293,7 +300,7 @@ def _compare_network(network: Network, parts: dict[str, Any]) -> None:
         expected = parts["dense"](y.swapaxes(0, 1) if recurrent.batch_first else y).cpu().numpy()
     features, _ = network.recurrent(x)
     outputs = network.dense(features.reshape(-1, network.dense.in_features)).reshape(expected.shape)
-    _compare([outputs], [expected], "the network")
+    compare([outputs], [expected], "the network", "torch")
 
 
 class _evaluating:
@@ -307,11 +314,3 @@ class _evaluating:
 
     def __exit__(self, *exception: object) -> None:
         self.module.train(self.training)
-
-
-def _compare(ours: list[Array], theirs: list[Array], name: str) -> None:
-    for mine, other in zip(ours, theirs, strict=True):
-        allowed = _TOLERANCE[mine.dtype.name] * max(1.0, float(np.abs(other).max(initial=0.0)))
-        found = float(np.abs(mine - other).max(initial=0.0))
-        if not found <= allowed:
-            raise RuntimeError(f"{name} differs from torch by {found:.3g} on random input, more than {allowed:.3g}")
