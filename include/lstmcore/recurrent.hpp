@@ -20,9 +20,10 @@ struct RecurrentConfig {
   Index proj_size = 0;
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
-  double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
-  std::vector<Index> periods = {};            // of a clockwork cell; empty: the default
-  std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
+  double recurrent_dropout = 0, zoneout = 0;       // see noise.hpp
+  std::vector<Index> periods = {};                 // of a clockwork cell; empty: the default
+  std::optional<std::string> peepholes{};          // letters of the gates that have one; nothing: the cell's default
+  std::vector<std::vector<double>> activations{};  // of each direction (cells/general.hpp); empty: the cell's own
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -41,15 +42,16 @@ class Recurrent {
     }
     const Index inner = output_size();
     for (int layer = 0; layer < config.num_layers; ++layer) {
-      const UnitShape shape{layer == 0 ? config.input_size : inner,
-                            config.hidden_size,
-                            config.proj_size,
-                            config.bias,
-                            config.bf16,
-                            layer > 0,
-                            config.periods,
-                            config.peepholes};
+      UnitShape shape{layer == 0 ? config.input_size : inner,
+                      config.hidden_size,
+                      config.proj_size,
+                      config.bias,
+                      config.bf16,
+                      layer > 0,
+                      config.periods,
+                      config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
+        if (!config.activations.empty()) shape.activations = config.activations.at(direction);
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);
         for (Parameter p : units_.back()->parameters()) {
@@ -92,6 +94,7 @@ class Recurrent {
   // Keeps what backward needs; x must stay as it is until then. key: the masks of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
                std::uint64_t key) {
+    if (!config_.activations.empty()) throw std::logic_error("a cell with chosen activations is for inference alone");
     run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training, key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
     from lstmcore.gated_graph import GatedGraph
     from lstmcore.graphs import Graphs
+    from lstmcore.interop.onnx import from_onnx
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -76,6 +77,7 @@ __all__ = [
     "calendar_features",
     "callbacks",
     "cells",
+    "from_onnx",
     "from_torch",
     "get_cmake_dir",
     "get_include",
@@ -123,6 +125,7 @@ _HOME = {
     "TimeDelay": "time_delay",
     "TreeLSTM": "tree",
     "calendar_features": "calendar",
+    "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "load": "model_file",
     "sequences_from_channels": "frames",
