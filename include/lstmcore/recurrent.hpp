@@ -20,10 +20,10 @@ struct RecurrentConfig {
   Index proj_size = 0;
   bool bf16 = false;       // inference on weights rounded to BFloat16 (float32 only): half the memory traffic
   bool recompute = false;  // keep states alone between forward and backward: less memory, more time, the same bits
-  double recurrent_dropout = 0, zoneout = 0;       // see noise.hpp
-  std::vector<Index> periods = {};                 // of a clockwork cell; empty: the default
-  std::optional<std::string> peepholes{};          // letters of the gates that have one; nothing: the cell's default
-  std::vector<std::vector<double>> activations{};  // of each direction (cells/general.hpp); empty: the cell's own
+  double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
+  std::vector<Index> periods = {};            // of a clockwork cell; empty: the default
+  std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
+  std::vector<double> activations{};  // of one direction after the other (cells/general.hpp); empty: the cell's own
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -51,7 +51,9 @@ class Recurrent {
                       config.periods,
                       config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
-        if (!config.activations.empty()) shape.activations = config.activations.at(direction);
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(config.activations.size()) / directions();
+        const auto first = config.activations.begin() + direction * count;
+        shape.activations.assign(first, first + count);
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);
         for (Parameter p : units_.back()->parameters()) {

@@ -92,7 +92,7 @@ class Recurrent(Layer):
         *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
         *("dropout", "recurrent_dropout", "zoneout", "peepholes", "periods"),
     )
-    _activations: Sequence[Sequence[float]] = ()  # of each direction, chosen for inference (interop/_onnx_recurrent.py)
+    _activations: Sequence[float] = ()  # of each direction, chosen for inference (interop/_onnx_recurrent.py)
 
     def __init__(
         self,

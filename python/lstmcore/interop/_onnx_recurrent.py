@@ -78,10 +78,11 @@ class GeneralRecurrent(Recurrent):
         dtype: Any = "float32",
     ) -> None:
         self.activations, self.clip = activations, clip
-        self._activations = [
-            [clip, *(number for name, *given in chosen for number in (_ACTIVATIONS[name][0], *[*given, 1.0, 1.0][:2]))]
-            for chosen in activations
-        ]
+        self._activations: list[float] = []
+        for chosen in activations:
+            self._activations.append(clip)
+            for name, *numbers in chosen:
+                self._activations += [_ACTIVATIONS[name][0], *[*numbers, 1.0, 1.0][:2]]
         super().__init__(
             cell, input_size, hidden_size, 1, bias, batch_first, bidirectional=bidirectional, dtype=dtype, seed=0
         )
