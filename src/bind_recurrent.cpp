@@ -263,15 +263,16 @@ void register_class(py::module_& m, const char* name) {
       .def(py::init([](const std::string& cell, Index input_size, Index hidden_size, int num_layers, bool bias,
                        double dropout, bool bidirectional, Index proj_size, bool bf16, bool recompute,
                        double recurrent_dropout, double zoneout, std::vector<Index> periods,
-                       std::optional<std::string> peepholes) {
+                       std::optional<std::string> peepholes, std::vector<double> activations) {
              return std::make_unique<Kind>(lstmcore::RecurrentConfig{
                  cell, input_size, hidden_size, num_layers, bias, dropout, bidirectional, proj_size, bf16, recompute,
-                 recurrent_dropout, zoneout, std::move(periods), std::move(peepholes)});
+                 recurrent_dropout, zoneout, std::move(periods), std::move(peepholes), std::move(activations)});
            }),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers") = 1,
            py::arg("bias") = true, py::arg("dropout") = 0.0, py::arg("bidirectional") = false, py::arg("proj_size") = 0,
            py::arg("bf16") = false, py::arg("recompute") = false, py::arg("recurrent_dropout") = 0.0,
-           py::arg("zoneout") = 0.0, py::arg("periods") = std::vector<Index>{}, py::arg("peepholes") = py::none())
+           py::arg("zoneout") = 0.0, py::arg("periods") = std::vector<Index>{}, py::arg("peepholes") = py::none(),
+           py::arg("activations") = std::vector<double>{})
       .def("gates", &Kind::gates, py::arg("x"), py::arg("batch_sizes"), py::arg("states") = py::none());
 }
 

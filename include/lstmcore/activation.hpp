@@ -80,6 +80,22 @@ LSTMCORE_INLINE Vec<S> tanh_slope(Vec<S> value) {
   return fma(-value, value, Vec<S>(S(1)));
 }
 
+// The activation functions of gated cells: f of the gates, g of the candidate, h of the memory.
+struct SigmoidTanh {
+  template <class S>
+  static LSTMCORE_INLINE Vec<S> f(Vec<S> x) {
+    return sigmoid(x);
+  }
+  template <class S>
+  static LSTMCORE_INLINE Vec<S> g(Vec<S> x) {
+    return tanh(x);
+  }
+  template <class S>
+  static LSTMCORE_INLINE Vec<S> h(Vec<S> x) {
+    return tanh(x);
+  }
+};
+
 // The nonlinearities of the simple RNN: each with its slope as a function of its own value.
 struct Tanh {
   template <class S>

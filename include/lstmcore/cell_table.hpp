@@ -35,6 +35,7 @@ struct CellTable {
   void (*norm_forward[2])(const Share&, const StepRows<S>& rows, Index b, Index end, S* means, S* scales);
   void (*norm_backward)(const Share&, const StepRows<S>& rows, Index b, Index end, RowSums<S>* sums, const S* scales,
                         S* gains, Index gain_stride);
+  const Activations<S>* activations;  // of a general cell
 
   template <class Weight>
   static ProductOf<Weight>* product_of(const Stage& stage) {
@@ -54,15 +55,22 @@ void set_products(typename CellTable<S>::Stage& stage) {
   if constexpr (std::is_same_v<S, float>) stage.product_bf16 = &product<L, S, BFloat16>;
 }
 
-template <class S, class Cell, int Stage, bool Keep>
-void forward_tile(const StepRows<S>& rows, bool one_place, Index panel, int np, Index b, int mr) {
+// f(row) for the rows of a tile
+template <int Stage, class S, class F>
+LSTMCORE_INLINE void for_tile(const StepRows<S>& rows, bool one_place, Index panel, int np, Index b, int mr, F&& f) {
   for (int q = 0; q < np; ++q) {
     for (int r = 0; r < mr; ++r) {
       Row<S> row = rows.at(b + r, panel + q);
       if (one_place) row.gates[Stage] = rows.gates[Stage].at(q, r);
-      Cell::template forward<Stage, Keep>(row);
+      f(row);
     }
   }
+}
+
+template <class S, class Cell, int Stage, bool Keep>
+void forward_tile(const StepRows<S>& rows, bool one_place, Index panel, int np, Index b, int mr) {
+  for_tile<Stage>(rows, one_place, panel, np, b, mr,
+                  [](const Row<S>& row) { Cell::template forward<Stage, Keep>(row); });
 }
 
 template <class S, class Cell, int Stage>

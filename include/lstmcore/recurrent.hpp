@@ -23,6 +23,7 @@ struct RecurrentConfig {
   double recurrent_dropout = 0, zoneout = 0;  // see noise.hpp
   std::vector<Index> periods = {};            // of a clockwork cell; empty: the default
   std::optional<std::string> peepholes{};     // letters of the gates that have one; nothing: the cell's default
+  std::vector<double> activations{};  // of one direction after the other (cells/general.hpp); empty: the cell's own
 };
 
 // The states of all layers and directions, in torch's order: each [num_layers·directions, B, width]; nullptr: zeros on
@@ -41,15 +42,18 @@ class Recurrent {
     }
     const Index inner = output_size();
     for (int layer = 0; layer < config.num_layers; ++layer) {
-      const UnitShape shape{layer == 0 ? config.input_size : inner,
-                            config.hidden_size,
-                            config.proj_size,
-                            config.bias,
-                            config.bf16,
-                            layer > 0,
-                            config.periods,
-                            config.peepholes};
+      UnitShape shape{layer == 0 ? config.input_size : inner,
+                      config.hidden_size,
+                      config.proj_size,
+                      config.bias,
+                      config.bf16,
+                      layer > 0,
+                      config.periods,
+                      config.peepholes};
       for (int direction = 0; direction < directions(); ++direction) {
+        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(config.activations.size()) / directions();
+        const auto first = config.activations.begin() + direction * count;
+        shape.activations.assign(first, first + count);
         units_.push_back(make_unit<S>(config.cell, shape));
         offsets_.push_back(parameter_count_);
         for (Parameter p : units_.back()->parameters()) {
@@ -92,6 +96,7 @@ class Recurrent {
   // Keeps what backward needs; x must stay as it is until then. key: the masks of this pass, if training.
   void forward(const Steps& steps, const S* x, States<const S*> initial, S* y, States<S*> final, bool training,
                std::uint64_t key) {
+    if (!config_.activations.empty()) throw std::logic_error("a cell with chosen activations is for inference alone");
     run(steps, x, initial, y, final, config_.recompute ? Keep::States : Keep::All, training, key);
     x_ = x;
     dropout_ = training ? config_.dropout : 0.0;

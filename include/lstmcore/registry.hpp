@@ -6,6 +6,7 @@
 #include <string>
 
 #include "lstmcore/cells/depth_gated.hpp"
+#include "lstmcore/cells/general.hpp"
 #include "lstmcore/cells/grid.hpp"
 #include "lstmcore/cells/gru.hpp"
 #include "lstmcore/cells/layer_norm.hpp"
@@ -146,6 +147,7 @@ std::unique_ptr<Unit<S>> make_unit(const std::string& name, const UnitShape& sha
   if (shape.proj_size > 0 && !info.projection) {
     throw std::invalid_argument("cell '" + name + "' has no projection; proj_size must be 0");
   }
+  if (!shape.activations.empty()) return std::make_unique<General<S>>(name, shape);
   std::unique_ptr<Unit<S>> unit;
   for_each_cell([&](auto form, const char* cell_name, const char*) {
     if (name == cell_name) unit = decltype(form)::template make<S>(shape);

@@ -38,6 +38,9 @@ struct Row {
   LSTMCORE_INLINE Vec<S> dpart(int j) const { return Vec<S>::load(dmid + j * vector_stride); }
 };
 
+template <class S>
+struct Activations;  // cells/general.hpp
+
 // All rows of a step: row b of an array of states at array + b·ld.
 template <class S>
 struct StepRows {
@@ -57,7 +60,8 @@ struct StepRows {
   Index vector_stride;
   // Of a normalised cell:
   Index panels, units;
-  const S* ones;  // 1 for each unit, 0 beyond
+  const S* ones;                      // 1 for each unit, 0 beyond
+  const Activations<S>* activations;  // of a general cell
 
   LSTMCORE_INLINE S* h_after(Index b) const { return (b < staying ? h : h_end) + b * ld_h; }
   LSTMCORE_INLINE S* c_after(Index b) const { return (b < staying ? c : c_end) + b * ld_units; }

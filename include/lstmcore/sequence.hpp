@@ -144,6 +144,7 @@ class Sequence final : public Unit<S> {
     rows.panels = panels(0);
     rows.units = plan_.shape.hidden_size;
     rows.ones = ones_.data();
+    rows.activations = table_.activations;
     return rows;
   }
 

@@ -21,6 +21,7 @@ struct UnitShape {
   bool above = false;                      // a linked cell has a layer below it
   std::vector<Index> periods{};            // of a clockwork cell; empty: the default
   std::optional<std::string> peepholes{};  // letters of the gates that have one; nothing: the cell's default
+  std::vector<double> activations{};       // of a general cell (cells/general.hpp); empty: the cell's own
 };
 
 struct Parameter {

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lstmcore.interop.c import to_c
     from lstmcore.interop.keras import from_keras, to_keras
     from lstmcore.interop.models import model_from_network
+    from lstmcore.interop.onnx import from_onnx
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -80,6 +81,7 @@ __all__ = [
     "callbacks",
     "cells",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "get_cmake_dir",
     "get_include",
@@ -132,6 +134,7 @@ _HOME = {
     "TreeLSTM": "tree",
     "calendar_features": "calendar",
     "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "load": "model_file",
     "model_from_network": "interop.models",

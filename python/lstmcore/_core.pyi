@@ -69,6 +69,7 @@ class RecurrentF32(_Steps):
         zoneout: float = 0.0,
         periods: Sequence[int] = ...,
         peepholes: str | None = None,
+        activations: Sequence[float] = ...,  # of each direction: see cells/general.hpp
     ) -> None: ...
     def gates(
         self, x: _Array, batch_sizes: _Sizes, states: Sequence[_Array | None] | None = None

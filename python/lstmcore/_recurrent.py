@@ -92,6 +92,7 @@ class Recurrent(Layer):
         *("cell", "input_size", "hidden_size", "num_layers", "bias", "bidirectional", "proj_size"),
         *("dropout", "recurrent_dropout", "zoneout", "peepholes", "periods"),
     )
+    _activations: Sequence[float] = ()  # of each direction, chosen for inference (interop/_onnx_recurrent.py)
 
     def __init__(
         self,
@@ -170,6 +171,7 @@ class Recurrent(Layer):
             self.zoneout,
             self.periods or (),
             self.peepholes or "",
+            self._activations,
         )
         self._core_step = self._core.step
         self._packing: Packing | None = None  # of the last forward, until its backward

@@ -1,7 +1,7 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
-// dropout, recurrent dropout and zoneout, float64), of time-delay layers, pooling, attention and gradients forward in
-// time. The same lines on every instruction set with FMA is the promise; `make test-arm` compares them with another
-// architecture.
+// dropout, recurrent dropout and zoneout, float64), of cells with chosen activations, of time-delay layers, pooling,
+// attention and gradients forward in time. The same lines on every instruction set with FMA is the promise; `make
+// test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
@@ -49,6 +49,25 @@ std::uint64_t forward_hash(const std::string& cell, lstmcore::Index hidden, bool
     network.infer(steps, x.data(), {h0.data(), c0.data()}, y.data(), {hn.data(), nullptr});
   }
   return hash(hn, hash(y, 0xcbf29ce484222325u));
+}
+
+// A cell with chosen activations (cells/general.hpp): three functions in the order of Kind, from `first` on.
+template <class S>
+std::uint64_t general_hash(const char* cell, int first, const std::vector<std::int64_t>& sizes) {
+  lstmcore::RecurrentConfig config{cell, 5, 19};
+  config.activations = {1.5};
+  for (int kind = first; kind < first + 3; ++kind) {
+    for (const double number : {kind % lstmcore::kActivationKinds * 1.0, 0.75, 0.25})
+      config.activations.push_back(number);
+  }
+  lstmcore::Recurrent<S> network(config);
+  lstmcore::Steps steps;
+  steps.assign(sizes.data(), static_cast<lstmcore::Index>(sizes.size()));
+  const auto parameters = numbers<S>(network.parameter_count(), 1), x = numbers<S>(steps.N * 5, 2);
+  std::vector<S> y(static_cast<std::size_t>(steps.N * 19));
+  network.bind(parameters.data(), nullptr);
+  network.infer(steps, x.data(), {}, y.data(), {});
+  return hash(y, 0xcbf29ce484222325u);
 }
 
 template <class S>
@@ -122,6 +141,12 @@ int main() {
                       forward_hash<double>(cell.name, hidden, projection, false, sizes));
         }
       }
+    }
+  }
+  for (const char* cell : {"lstm_peephole", "lstm_coupled", "gru", "gru_reset_before", "rnn_tanh"}) {
+    for (const int first : {0, 3, 6, 8}) {
+      std::printf("general %s %d %016" PRIx64 " %016" PRIx64 "\n", cell, first, general_hash<float>(cell, first, batch),
+                  general_hash<double>(cell, first, few_rows));
     }
   }
   for (const char* phi : {"tanh", "linear"}) {

@@ -1,6 +1,7 @@
-// sigmoid and tanh over the range of floats, against the C library in long double; and what a NaN becomes.
+// sigmoid and tanh over the range of floats, the other activations near 0, against the C library in long double; and
+// what a NaN becomes.
 #include "check.hpp"
-#include "lstmcore/activation.hpp"
+#include "lstmcore/cells/general.hpp"
 
 namespace {
 
@@ -81,6 +82,35 @@ void check_special_values() {
   CHECK(apply<S>(hardtanh, S(-3)) == -1 && apply<S>(hardtanh, S(0.25)) == S(0.25), "hardtanh");
 }
 
+// The functions that only cells with chosen activations have: α = 0.75, β = 0.5.
+template <class S>
+void check_chosen(double limit) {
+  using lstmcore::Kind;
+  for (double scale : {1e-6, 1e-2, 1.0, 20.0}) {
+    for (double wide : check::random<double>(300, 9, scale)) {
+      const S x = static_cast<S>(wide);
+      const long double v = x, alpha = 0.75L, beta = 0.5L, line = alpha * v + beta;
+      const auto compare = [&](Kind kind, long double exact, const char* name) {
+        const lstmcore::Activation<S> phi{kind, S(0.75), S(0.5)};
+        const double error = ulps(apply<S>(phi, x), exact);
+        CHECK(error <= limit, "%s(%.17g) is off by %.2f ulp", name, static_cast<double>(x), error);
+      };
+      compare(Kind::Relu, v > 0 ? v : 0, "relu");
+      compare(Kind::LeakyRelu, v < 0 ? alpha * v : v, "leaky relu");
+      compare(Kind::ThresholdedRelu, v > alpha ? v : 0, "thresholded relu");
+      compare(Kind::ScaledTanh, alpha * std::tanh(beta * v), "scaled tanh");
+      compare(Kind::HardSigmoid, std::min(std::max(line, 0.0L), 1.0L), "hard sigmoid");
+      compare(Kind::Softsign, v / (1 + std::abs(v)), "softsign");
+      compare(Kind::Softplus, std::max(v, 0.0L) + std::log1p(std::exp(-std::abs(v))), "softplus");
+      compare(Kind::Elu, v < 0 ? alpha * std::expm1(v) : v, "elu");
+    }
+  }
+  for (int kind = 0; kind < lstmcore::kActivationKinds; ++kind) {
+    const lstmcore::Activation<S> phi{static_cast<Kind>(kind), S(0.75), S(0.5)};
+    CHECK(std::isnan(apply<S>(phi, std::numeric_limits<S>::quiet_NaN())), "a NaN must not pass in silence: %d", kind);
+  }
+}
+
 // A slope of a function's own value is the derivative: against central differences.
 void check_slopes() {
   const double step = 1e-6;
@@ -108,6 +138,8 @@ int main() {
   check_doubles();
   check_special_values<float>();
   check_special_values<double>();
+  check_chosen<float>(4);
+  check_chosen<double>(4);
   check_slopes();
   return check::report("activation");
 }

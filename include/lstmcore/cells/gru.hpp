@@ -21,12 +21,12 @@ struct GruResetAfter : CellBase {
     visit("n", 0, N);
   }
 
-  template <int Stage, bool Keep, class S>
-  static LSTMCORE_INLINE void forward(const Row<S>& row) {
+  template <int Stage, bool Keep, class S, class A = SigmoidTanh>
+  static LSTMCORE_INLINE void forward(const Row<S>& row, const A& phi = {}) {
     // r = σ(W_r x + U_r h₋₁ + b_r), z = σ(W_z x + U_z h₋₁ + b_z)
-    const Vec<S> r = sigmoid(row.template gate<0>(R)), z = sigmoid(row.template gate<0>(Z));
+    const Vec<S> r = phi.f(row.template gate<0>(R)), z = phi.f(row.template gate<0>(Z));
     // n = tanh(W_n x + b_n + r ⊙ q)
-    const Vec<S> n = tanh(fma(r, row.template gate<0>(Q), row.template gate<0>(N)));
+    const Vec<S> n = phi.g(fma(r, row.template gate<0>(Q), row.template gate<0>(N)));
     // h = (1 − z) ⊙ n + z ⊙ h₋₁ = n + z ⊙ (h₋₁ − n)
     fma(z, Vec<S>::load(row.h_prev) - n, n).store(row.h);
     if constexpr (Keep) {
@@ -68,18 +68,18 @@ struct GruResetBefore : CellBase {
     visit("n", 1, 0);
   }
 
-  template <int Stage, bool Keep, class S>
-  static LSTMCORE_INLINE void forward(const Row<S>& row) {
+  template <int Stage, bool Keep, class S, class A = SigmoidTanh>
+  static LSTMCORE_INLINE void forward(const Row<S>& row, const A& phi = {}) {
     const Vec<S> h_prev = Vec<S>::load(row.h_prev);
     if constexpr (Stage == 0) {
       // r = σ(W_r x + U_r h₋₁ + b_r), z = σ(W_z x + U_z h₋₁ + b_z)
-      const Vec<S> r = sigmoid(row.template gate<0>(R));
-      row.template set_gate<0>(Z, sigmoid(row.template gate<0>(Z)));
+      const Vec<S> r = phi.f(row.template gate<0>(R));
+      row.template set_gate<0>(Z, phi.f(row.template gate<0>(Z)));
       (r * h_prev).store(row.mid);
       if constexpr (Keep) row.template set_gate<0>(R, r);
     } else {
       // n = tanh(W_n x + U_n (r ⊙ h₋₁) + b_n)
-      const Vec<S> n = tanh(row.template gate<1>(0));
+      const Vec<S> n = phi.g(row.template gate<1>(0));
       // h = (1 − z) ⊙ n + z ⊙ h₋₁
       fma(row.template gate<0>(Z), h_prev - n, n).store(row.h);
       if constexpr (Keep) row.template set_gate<1>(0, n);

@@ -66,25 +66,25 @@ struct Lstm : CellBase {
     return Parts::input_gate && j == CI ? "weight_ci" : Parts::forget_gate && j == CF ? "weight_cf" : "weight_co";
   }
 
-  template <int Stage, bool Keep, class S>
-  static LSTMCORE_INLINE void forward(const Row<S>& row) {
+  template <int Stage, bool Keep, class S, class A = SigmoidTanh>
+  static LSTMCORE_INLINE void forward(const Row<S>& row, const A& phi = {}) {
     if constexpr (Stage == 1) {  // h = W_hr (o ⊙ tanh c), summed by the kernel
       row.template gate<1>(0).store(row.h);
       return;
     } else {
       const Vec<S> c_prev = Vec<S>::load(row.c_prev);
       // i = σ(W_i x + U_i h₋₁ + b_i [+ p_i ⊙ c₋₁])
-      const Vec<S> i = open<Parts::input_gate, I, CI>(row, c_prev);
+      const Vec<S> i = open<Parts::input_gate, I, CI>(row, c_prev, phi);
       // f = σ(W_f x + U_f h₋₁ + b_f [+ p_f ⊙ c₋₁]), or 1 − i
-      const Vec<S> f = Parts::coupled ? Vec<S>(S(1)) - i : open<Parts::forget_gate, F, CF>(row, c_prev);
+      const Vec<S> f = Parts::coupled ? Vec<S>(S(1)) - i : open<Parts::forget_gate, F, CF>(row, c_prev, phi);
       // g = tanh(W_g x + U_g h₋₁ + b_g)
-      const Vec<S> zg = row.template gate<0>(G), g = Parts::input_activation ? tanh(zg) : zg;
+      const Vec<S> zg = row.template gate<0>(G), g = Parts::input_activation ? phi.g(zg) : zg;
       // c = f ⊙ c₋₁ + i ⊙ g
       const Vec<S> c = fma(f, c_prev, i * g);
       // o = σ(W_o x + U_o h₋₁ + b_o [+ p_o ⊙ c])
-      const Vec<S> o = open<Parts::output_gate, O, CO>(row, c);
+      const Vec<S> o = open<Parts::output_gate, O, CO>(row, c, phi);
       // h = o ⊙ tanh(c)
-      const Vec<S> h = o * squash(c);
+      const Vec<S> h = o * squash(c, phi);
       c.store(row.c);
       h.store(Projected || Parts::gates_seen ? row.mid : row.h);
       if constexpr (Parts::gates_seen) {
@@ -134,12 +134,12 @@ struct Lstm : CellBase {
 
  private:
   // σ(sum [+ p ⊙ seen]) of a gate, 1 for a missing one
-  template <bool Present, int Place, int Vector, class S>
-  static LSTMCORE_INLINE Vec<S> open(const Row<S>& row, Vec<S> seen) {
+  template <bool Present, int Place, int Vector, class S, class A>
+  static LSTMCORE_INLINE Vec<S> open(const Row<S>& row, Vec<S> seen, const A& phi) {
     if constexpr (!Present) return Vec<S>(S(1));
     Vec<S> z = row.template gate<0>(Place);
     if constexpr (kPeepholes) z = fma(row.vector(Vector), seen, z);
-    return sigmoid(z);
+    return phi.f(z);
   }
   template <bool Present, int Place, class S>
   static LSTMCORE_INLINE Vec<S> kept(const Row<S>& row) {
@@ -158,9 +158,9 @@ struct Lstm : CellBase {
     if constexpr (Parts::gates_seen) return dgate + row.dpart(Part);
     return dgate;
   }
-  template <class S>
-  static LSTMCORE_INLINE Vec<S> squash(Vec<S> c) {
-    return Parts::output_activation ? tanh(c) : c;
+  template <class S, class A = SigmoidTanh>
+  static LSTMCORE_INLINE Vec<S> squash(Vec<S> c, const A& phi = {}) {
+    return Parts::output_activation ? phi.h(c) : c;
   }
 };
 

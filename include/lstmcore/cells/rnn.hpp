@@ -13,9 +13,9 @@ struct Rnn : CellBase {
   template <int>
   using Layout = Gates<1, 1, 0>;
 
-  template <int Stage, bool Keep, class S>
-  static LSTMCORE_INLINE void forward(const Row<S>& row) {
-    const Vec<S> a = Phi::value(row.template gate<0>(0));
+  template <int Stage, bool Keep, class S, class A = Phi>
+  static LSTMCORE_INLINE void forward(const Row<S>& row, const A& phi = {}) {
+    const Vec<S> a = phi.value(row.template gate<0>(0));
     (Residual ? Vec<S>::load(row.h_prev) + a : a).store(row.h);
     if constexpr (Keep) row.template set_gate<0>(0, a);
   }

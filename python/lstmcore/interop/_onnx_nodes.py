@@ -1,0 +1,395 @@
+"""What an ONNX graph is here, and its nodes without recurrence as functions of NumPy arrays.
+
+`NODES` is the only list of them. The parameters of a function are the node's inputs, None where one is left out, and
+the attributes that it understands; what is an attribute in one version of an operator and an input in another is one
+parameter. `opset` is the version.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lstmcore._validation import Array
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of a graph.
+
+    Attributes
+    ----------
+    op : str
+        Name of the operator, such as "LSTM".
+    inputs, outputs : sequence of str
+        Names of values; "" is an input or output that is left out.
+    attributes : dict
+        Numbers, text, lists of them, arrays.
+    name : str
+        Name of the node, or "".
+    """
+
+    op: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __str__(self) -> str:
+        """Return the node as messages name it."""
+        return f"node {self.label!r} ({self.op})"
+
+    @property
+    def label(self) -> str:
+        """The node's name, or that of its first output."""
+        return self.name or next(filter(None, self.outputs), self.op)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph as `OnnxModel` runs it.
+
+    Attributes
+    ----------
+    inputs : dict of str to (dtype, shape)
+        What a call must give. The shape is a tuple of int, or of str or None for sizes that may vary; None: any.
+    outputs : sequence of str
+        What a call returns.
+    nodes : sequence of Node
+        In an order in which they can be computed.
+    constants : dict of str to ndarray
+        Initializers.
+    opset : int
+        Version of the operators.
+    """
+
+    inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...] | None]]
+    outputs: Sequence[str]
+    nodes: Sequence[Node]
+    constants: dict[str, Array] = field(default_factory=dict)
+    opset: int = 22
+
+
+def function(node: Node, opset: int) -> Callable[..., Any]:
+    """Return what computes a node: a function of its inputs. An attribute that it does not know is an error."""
+    compute = NODES[node.op]
+    names = set(inspect.signature(compute).parameters)
+    unknown = sorted(set(node.attributes) - (names - {"opset"}))
+    if unknown:
+        raise ValueError(f"{node} has the attribute {unknown[0]!r}, which cannot be mapped")
+    options = {**node.attributes, "opset": opset} if "opset" in names else node.attributes
+    return lambda *arrays: compute(*arrays, **options)
+
+
+# ---- arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        return a / b
+    return np.where((a % b != 0) & ((a < 0) != (b < 0)), a // b + 1, a // b).astype(a.dtype)  # towards zero
+
+
+def _modulo(a: Array, b: Array, *, fmod: int = 0) -> Array:
+    return np.fmod(a, b) if fmod else np.mod(a, b)
+
+
+def _sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, np.ones_like(x)) / (1 + e)
+
+
+def _hard_sigmoid(x: Array, *, alpha: float = 0.2, beta: float = 0.5) -> Array:
+    return np.clip(x.dtype.type(alpha) * x + x.dtype.type(beta), 0, 1)
+
+
+def _leaky_relu(x: Array, *, alpha: float = 0.01) -> Array:
+    return np.where(x < 0, x.dtype.type(alpha) * x, x)
+
+
+def _elu(x: Array, *, alpha: float = 1.0) -> Array:
+    return np.where(x < 0, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0)), x)
+
+
+def _clip(x: Array, min: Any = None, max: Any = None) -> Array:
+    return x if min is None and max is None else np.clip(x, min, max).astype(x.dtype, copy=False)
+
+
+def _gemm(
+    a: Array, b: Array, c: Array | None = None, *, alpha: float = 1, beta: float = 1, transA: int = 0, transB: int = 0
+) -> Array:
+    y = (a.T if transA else a) @ (b.T if transB else b)
+    y = y if alpha == 1 else a.dtype.type(alpha) * y
+    return y if c is None else y + (c if beta == 1 else a.dtype.type(beta) * c)
+
+
+def _softmax(x: Array, *, axis: int | None = None, opset: int, log: bool = False) -> Array:
+    axis = (-1 if opset >= 13 else 1) if axis is None else axis
+    shape = x.shape
+    if opset < 13:  # over all axes from this one on
+        axis %= max(x.ndim, 1)
+        x, axis = x.reshape(int(np.prod(shape[:axis])), -1), 1
+    x = x - x.max(axis=axis, keepdims=True)
+    e = np.exp(x)
+    total = e.sum(axis=axis, keepdims=True)
+    return (x - np.log(total) if log else e / total).reshape(shape)
+
+
+def _log_softmax(x: Array, *, axis: int | None = None, opset: int) -> Array:
+    return _softmax(x, axis=axis, opset=opset, log=True)
+
+
+def _cast(x: Array, *, to: Any, saturate: int = 1) -> Array:
+    with np.errstate(invalid="ignore"):
+        return x.astype(to)
+
+
+def _dropout(x: Array, ratio: Any = None, training_mode: Any = None, *, seed: int = 0) -> tuple[Array, Array]:
+    if training_mode is not None and np.any(training_mode):
+        raise ValueError("training_mode must be false")
+    return x, np.ones(x.shape, bool)
+
+
+def _cumulative_sum(x: Array, axis: Array, *, exclusive: int = 0, reverse: int = 0) -> Array:
+    k = int(axis)
+    x = np.flip(x, k) if reverse else x
+    y = np.cumsum(x, k, dtype=x.dtype) - (x if exclusive else 0)
+    return np.flip(y, k) if reverse else y
+
+
+# ---- reductions -----------------------------------------------------------------------------------------------------
+
+
+def _reduction(reduce: Any) -> Callable[..., Array]:
+    def compute(x: Array, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Array:
+        if axes is None or np.size(axes) == 0:
+            return x if noop_with_empty_axes else reduce(x, axis=None, keepdims=bool(keepdims))
+        return reduce(x, axis=_integers(axes), keepdims=bool(keepdims))
+
+    return compute
+
+
+def _sum(x: Array, **options: Any) -> Array:
+    return np.sum(x, dtype=x.dtype, **options)
+
+
+def _product(x: Array, **options: Any) -> Array:
+    return np.prod(x, dtype=x.dtype, **options)
+
+
+def _extreme_place(find: Any) -> Callable[..., Array]:
+    def compute(x: Array, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
+        if select_last_index:
+            return x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis, keepdims=bool(keepdims))
+        return find(x, axis=axis, keepdims=bool(keepdims))
+
+    return compute
+
+
+# ---- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def _reshape(x: Array, shape: Array, *, allowzero: int = 0) -> Array:
+    return x.reshape([x.shape[k] if n == 0 and not allowzero else int(n) for k, n in enumerate(shape)])
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.ravel(values))
+
+
+def _squeeze(x: Array, axes: Any = None) -> Array:
+    return np.squeeze(x, None if axes is None else _integers(axes))
+
+
+def _unsqueeze(x: Array, axes: Any) -> Array:
+    return np.expand_dims(x, _integers(axes))
+
+
+def _slice(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Array:
+    where = [slice(None)] * x.ndim
+    axes = range(len(starts)) if axes is None else _integers(axes)
+    steps = [1] * len(starts) if steps is None else _integers(steps)
+    for start, end, axis, step in zip(_integers(starts), _integers(ends), axes, steps, strict=True):
+        before_first = step < 0 and end < -x.shape[axis]
+        where[axis] = slice(start, None if before_first else end, step)
+    return x[tuple(where)]
+
+
+def _split(x: Array, split: Any = None, *, axis: int = 0, num_outputs: int | None = None) -> tuple[Array, ...]:
+    if split is not None:
+        return tuple(np.split(x, np.cumsum(split)[:-1], axis))
+    if num_outputs is None:
+        raise ValueError("the sizes of its parts must be given")
+    each = -(-x.shape[axis] // num_outputs)
+    return tuple(np.split(x, [each * (k + 1) for k in range(num_outputs - 1)], axis))
+
+
+def _gather(x: Array, indices: Array, *, axis: int = 0) -> Array:
+    return np.take(x, indices, axis=axis)
+
+
+def _gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
+    outer = np.indices(indices.shape[:-1], sparse=True)[:batch_dims]
+    return x[tuple([*outer, *np.moveaxis(indices, -1, 0)])]
+
+
+def _gather_elements(x: Array, indices: Array, *, axis: int = 0) -> Array:
+    return np.take_along_axis(x, indices, axis)
+
+
+def _concat(*parts: Array, axis: int) -> Array:
+    return np.concatenate(parts, axis)
+
+
+def _transpose(x: Array, *, perm: Sequence[int] | None = None) -> Array:
+    return np.transpose(x, perm)
+
+
+def _flatten(x: Array, *, axis: int = 1) -> Array:
+    axis = axis + x.ndim if axis < 0 else axis
+    return x.reshape(int(np.prod(x.shape[:axis])), -1)
+
+
+def _expand(x: Array, shape: Array) -> Array:
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, _integers(shape)))
+
+
+def _shape(x: Array, *, start: int = 0, end: int | None = None) -> Array:
+    return np.array(x.shape[start:end], np.int64)
+
+
+def _constant(
+    *,
+    value: Array | None = None,
+    value_float: float | None = None,
+    value_floats: Any = None,
+    value_int: int | None = None,
+    value_ints: Any = None,
+) -> Array:
+    if value is not None:
+        return value
+    numbers = value_float if value_floats is None else value_floats
+    if numbers is not None:
+        return np.asarray(numbers, np.float32)
+    return np.asarray(value_int if value_ints is None else value_ints, np.int64)
+
+
+def _constant_of_shape(shape: Array, *, value: Array | None = None) -> Array:
+    fill = np.zeros(1, np.float32) if value is None else value
+    return np.full(_integers(shape), fill.reshape(-1)[0], fill.dtype)
+
+
+def _range(start: Array, limit: Array, delta: Array) -> Array:
+    return np.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+
+
+def _reverse_sequence(x: Array, lengths: Array, *, batch_axis: int = 1, time_axis: int = 0) -> Array:
+    rows = np.moveaxis(x, (time_axis, batch_axis), (0, 1))
+    return np.moveaxis(reverse_steps(rows, lengths), (0, 1), (time_axis, batch_axis))
+
+
+def reverse_steps(x: Array, lengths: Array | None) -> Array:
+    """Return x [T, B, ...] with the steps before each row's length in reverse."""
+    if lengths is None:
+        return x[::-1]
+    t = np.arange(len(x))[:, None]
+    return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
+
+
+def _one(f: Any) -> Callable[[Array], Array]:
+    return lambda x: f(x)
+
+
+def _two(f: Any) -> Callable[[Array, Array], Array]:
+    return lambda a, b: f(a, b)
+
+
+def _many(f: Any) -> Callable[..., Array]:
+    def compute(*parts: Array) -> Array:
+        result = parts[0]
+        for part in parts[1:]:
+            result = f(result, part)
+        return result
+
+    return compute
+
+
+NODES: dict[str, Callable[..., Any]] = {
+    "Identity": _one(np.asarray),
+    "Neg": _one(np.negative),
+    "Abs": _one(np.abs),
+    "Sqrt": _one(np.sqrt),
+    "Exp": _one(np.exp),
+    "Log": _one(np.log),
+    "Floor": _one(np.floor),
+    "Ceil": _one(np.ceil),
+    "Round": _one(np.round),
+    "Sign": _one(np.sign),
+    "Reciprocal": _one(np.reciprocal),
+    "Not": _one(np.logical_not),
+    "IsNaN": _one(np.isnan),
+    "Tanh": _one(np.tanh),
+    "Relu": _one(lambda x: np.maximum(x, 0)),
+    "Softplus": _one(lambda x: np.logaddexp(x, np.zeros_like(x))),
+    "Softsign": _one(lambda x: x / (1 + np.abs(x))),
+    "Sigmoid": _sigmoid,
+    "HardSigmoid": _hard_sigmoid,
+    "LeakyRelu": _leaky_relu,
+    "Elu": _elu,
+    "Clip": _clip,
+    "Cast": _cast,
+    "Dropout": _dropout,
+    "Add": _two(np.add),
+    "Sub": _two(np.subtract),
+    "Mul": _two(np.multiply),
+    "Div": _divide,
+    "Mod": _modulo,
+    "Pow": _two(lambda a, b: np.power(a, b).astype(a.dtype)),
+    "Equal": _two(np.equal),
+    "Less": _two(np.less),
+    "LessOrEqual": _two(np.less_equal),
+    "Greater": _two(np.greater),
+    "GreaterOrEqual": _two(np.greater_equal),
+    "And": _two(np.logical_and),
+    "Or": _two(np.logical_or),
+    "Xor": _two(np.logical_xor),
+    "Min": _many(np.minimum),
+    "Max": _many(np.maximum),
+    "Sum": _many(np.add),
+    "Where": lambda condition, a, b: np.where(condition, a, b),
+    "MatMul": _two(np.matmul),
+    "Gemm": _gemm,
+    "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
+    "CumSum": _cumulative_sum,
+    "ReduceSum": _reduction(_sum),
+    "ReduceMean": _reduction(np.mean),
+    "ReduceMax": _reduction(np.max),
+    "ReduceMin": _reduction(np.min),
+    "ReduceProd": _reduction(_product),
+    "ArgMax": _extreme_place(np.argmax),
+    "ArgMin": _extreme_place(np.argmin),
+    "Reshape": _reshape,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Split": _split,
+    "Concat": _concat,
+    "Gather": _gather,
+    "GatherND": _gather_nd,
+    "GatherElements": _gather_elements,
+    "Expand": _expand,
+    "Tile": _two(lambda x, repeats: np.tile(x, repeats)),
+    "Shape": _shape,
+    "Size": _one(lambda x: np.asarray(x.size, np.int64)),
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "ReverseSequence": _reverse_sequence,
+}

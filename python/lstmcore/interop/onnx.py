@@ -1,0 +1,267 @@
+"""From ONNX: recurrent nodes as layers, and whole graphs of them and of what stands around them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lstmcore import _validation as check
+from lstmcore._recurrent import Recurrent
+from lstmcore._validation import Array
+from lstmcore.interop._onnx_nodes import NODES, Graph, Node, function
+from lstmcore.interop._onnx_recurrent import WEIGHTS, RecurrentNode
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from onnx import ModelProto
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_OLDEST_OPSET = 7
+
+
+def from_onnx(model: ModelProto | str | os.PathLike[str]) -> OnnxModel:
+    """Return a callable that computes what an ONNX model computes, its recurrent nodes by this package's kernels.
+
+    Needs the package ``onnx``, and not ONNX Runtime. Nothing in the file is run as code.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto, str or path
+        A model, or its file. LSTM, GRU and RNN nodes may have everything that the operators have, but weights that
+        depend on the inputs of a call. Around them stand the nodes that exporters put there: Gather, Transpose,
+        Reshape, Slice, Concat, MatMul, Gemm, arithmetic, comparisons, reductions, activations. Opset 7 or newer.
+
+    Returns
+    -------
+    OnnxModel
+        Call it with a dict of the model's inputs.
+
+    Raises
+    ------
+    TypeError
+        If `model` is none of these.
+    ValueError
+        If the file cannot be read, or if the model has an operator, an attribute, external data or a subgraph that
+        cannot be mapped; the message names it.
+
+    Examples
+    --------
+    >>> model = lstmcore.from_onnx("model.onnx")  # doctest: +SKIP
+    >>> outputs = model({"X": x})  # doctest: +SKIP
+    >>> model.layers  # doctest: +SKIP
+    {'lstm': Recurrent('lstm', 8, 32)}
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if isinstance(model, (str, os.PathLike)):
+        try:
+            model = onnx.load(os.fspath(model), load_external_data=False)
+        except DecodeError as error:
+            raise ValueError(f"{os.fspath(model)!r} is not an ONNX model: {error}") from None
+    if not isinstance(model, onnx.ModelProto):
+        raise TypeError(f"model must be an onnx.ModelProto or the path of one, got {type(model).__name__}")
+    return OnnxModel(_read(model))
+
+
+class OnnxModel:
+    """An ONNX graph that computes; `from_onnx` makes it.
+
+    Recurrent nodes run on this package's kernels, with the same bits for any number of threads or batch split; the
+    other nodes are NumPy's. What depends on constants alone is computed once, here.
+
+    Attributes
+    ----------
+    inputs : dict of str to (dtype, shape)
+        What a call takes. A size that may vary is a name or None.
+    outputs : list of str
+        What a call returns.
+    layers : dict of str to Recurrent
+        The recurrent nodes by name (that of its first output for a node without one), bound to copies of the weights:
+        they can be trained, and a call uses what they have become. Of a reverse node: what sees the steps in reverse.
+        A layer with activations or a clip that no cell of `lstmcore.cells` has is for inference alone.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.inputs, self.outputs = dict(graph.inputs), list(graph.outputs)
+        self.layers: dict[str, Recurrent] = {}
+        self._constants = dict(graph.constants)
+        self._steps: list[tuple[Node, Callable[..., Any], list[str]]] = []
+        known = {"", *self.inputs, *self._constants}
+        for node in graph.nodes:
+            for name in node.inputs:
+                if name not in known:
+                    raise ValueError(f"{node} reads {name!r}, which nothing before it computes")
+            step = self._step(node, graph.opset)
+            if all(name == "" or name in self._constants for name in node.inputs):
+                self._constants.update(_computed(*step, self._constants))
+            else:
+                self._steps.append(step)
+            known.update(node.outputs)
+        for name in self.outputs:
+            if name not in known:
+                raise ValueError(f"the model's output {name!r} is computed by nothing")
+
+    def __call__(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        inputs : dict of str to array-like
+            Every input of the model by its name. Converted to the model's dtypes.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Every output of the model by its name.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an input is missing, unknown or not as the model describes it, or if a node cannot compute; the message
+            names it and quotes shapes.
+        """
+        values = {**self._constants, **self._checked(inputs)}
+        for step in self._steps:
+            values.update(_computed(*step, values))
+        return {name: values[name] for name in self.outputs}
+
+    def __repr__(self) -> str:
+        """Return inputs, outputs and layers."""
+        return f"<OnnxModel {', '.join(self.inputs)} -> {', '.join(self.outputs)}; layers {self.layers}>"
+
+    def _step(self, node: Node, opset: int) -> tuple[Node, Callable[..., Any], list[str]]:
+        """Return a node, what computes it, and the names of the inputs that a call gives."""
+        if node.op not in _RECURRENT:
+            if node.op not in NODES:
+                raise ValueError(f"{node} cannot be mapped; operators that can: {', '.join([*_RECURRENT, *NODES])}")
+            return node, function(node, opset), list(node.inputs)
+        weights = {}
+        for place, name in enumerate(node.inputs):
+            if place in WEIGHTS and name:
+                if name not in self._constants:
+                    raise ValueError(f"{WEIGHTS[place]} of {node} must be a constant, but it is computed by the model")
+                weights[WEIGHTS[place]] = self._constants[name]
+        recurrent = RecurrentNode(node, weights)
+        self.layers[node.label] = recurrent.layer
+        return node, recurrent, [name for place, name in enumerate(node.inputs) if place not in WEIGHTS]
+
+    def _checked(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        if not isinstance(inputs, Mapping):
+            raise TypeError(f"inputs must be a dict of the model's inputs by name, got {type(inputs).__name__}")
+        for name in inputs:
+            check.choice(name, "input", self.inputs)
+        values = {}
+        for name, (dtype, shape) in self.inputs.items():
+            if name not in inputs:
+                raise ValueError(f"input {name!r} is missing; the model takes {', '.join(map(repr, self.inputs))}")
+            array = check.numeric(inputs[name], f"input {name!r}")
+            if dtype.kind in "iu" and array.dtype.kind == "f":
+                raise TypeError(f"input {name!r} must be of integers, {dtype}, got {array.dtype}")
+            if shape is not None and not _fits(array.shape, shape):
+                sizes = ", ".join("?" if size is None else str(size) for size in shape)
+                raise ValueError(f"input {name!r} must have shape [{sizes}], got {array.shape}")
+            values[name] = check.contiguous(array, dtype)
+        return values
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size == want for size, want in zip(shape, wanted, strict=True) if isinstance(want, int)
+    )
+
+
+def _computed(
+    node: Node, compute: Callable[..., Any], names: list[str], values: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the outputs of a node by name."""
+    arrays = [values[name] if name else None for name in names]
+    try:
+        result = compute(*arrays)
+    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+        given = ", ".join(
+            f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True) if array is not None
+        )
+        raise ValueError(f"{node} of {given or 'nothing'}: {error}") from error
+    results = result if isinstance(result, tuple) else (result,)
+    if len(node.outputs) > len(results):
+        raise ValueError(f"{node} has {len(node.outputs)} outputs, of which {len(results)} can be mapped")
+    return {name: np.asarray(value) for name, value in zip(node.outputs, results, strict=False) if name}
+
+
+# ---- reading a file -------------------------------------------------------------------------------------------------
+
+
+def _read(model: ModelProto) -> Graph:
+    from onnx import helper
+
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = versions.get("", versions.get("ai.onnx", 0))
+    if opset < _OLDEST_OPSET:
+        raise ValueError(f"the model is of opset {opset}; {_OLDEST_OPSET} is the oldest that can be mapped")
+    graph = model.graph
+    if graph.sparse_initializer:
+        raise ValueError(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse, which cannot be mapped")
+    constants = {tensor.name: _array(tensor, f"initializer {tensor.name!r}") for tensor in graph.initializer}
+    inputs = {}
+    for value in graph.input:
+        if value.name in constants:
+            continue
+        if value.type.WhichOneof("value") != "tensor_type" or value.type.tensor_type.elem_type == 8:
+            raise ValueError(f"input {value.name!r} is not a tensor of numbers, and cannot be mapped")
+        kind = value.type.tensor_type
+        shape = tuple(_size(dim) for dim in kind.shape.dim) if kind.HasField("shape") else None
+        inputs[value.name] = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape
+    nodes = [_node(proto) for proto in graph.node]
+    return Graph(inputs, [value.name for value in graph.output], nodes, constants, opset)
+
+
+def _size(dim: Any) -> int | str | None:
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+
+
+def _node(proto: Any) -> Node:
+    node = Node(proto.op_type, list(proto.input), list(proto.output), {}, proto.name)
+    if proto.domain not in ("", "ai.onnx"):
+        raise ValueError(f"{node} is of domain {proto.domain!r}, which cannot be mapped")
+    node.attributes.update({attribute.name: _attribute(attribute, node) for attribute in proto.attribute})
+    return node
+
+
+def _attribute(attribute: Any, node: Node) -> Any:
+    from onnx import AttributeProto, helper
+
+    where = f"attribute {attribute.name!r} of {node}"
+    if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        raise ValueError(f"{where} is a subgraph, which cannot be mapped")
+    if attribute.type == AttributeProto.TENSOR:
+        return _array(attribute.t, where)
+    if attribute.type == AttributeProto.STRING:
+        return attribute.s.decode()
+    if attribute.type == AttributeProto.STRINGS:
+        return [text.decode() for text in attribute.strings]
+    if attribute.type not in (AttributeProto.FLOAT, AttributeProto.FLOATS, AttributeProto.INT, AttributeProto.INTS):
+        raise ValueError(
+            f"{where} is of type {AttributeProto.AttributeType.Name(attribute.type)}, which cannot be mapped"
+        )
+    value = helper.get_attribute_value(attribute)
+    if node.op == "Cast" and attribute.name == "to":
+        return np.dtype(helper.tensor_dtype_to_np_dtype(value))
+    return value if attribute.type in (AttributeProto.FLOAT, AttributeProto.INT) else list(value)
+
+
+def _array(tensor: Any, where: str) -> Array:
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise ValueError(f"{where} has its data in another file: pass onnx.load(path), which reads it")
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{where} cannot be read: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where} is of {array.dtype}, which cannot be mapped")
+    return array
