@@ -5,9 +5,7 @@
 // object, and Python threads that use one object take turns, a whole call at a time.
 #include <pybind11/stl.h>
 
-#include <mutex>
-
-#include "arrays.hpp"
+#include "bound_layers.hpp"
 #include "finite.hpp"
 #include "kernels.hpp"
 
@@ -21,30 +19,6 @@ Array<S> as_array(py::handle object, const char* name) {
                          py::str(py::type::handle_of(object)).template cast<std::string>());
   }
   return py::reinterpret_borrow<Array<S>>(object);
-}
-
-// A call's turn at an object. Nobody waits for it with the GIL in hand: the one who has the turn may need the GIL.
-class Turn {
- public:
-  explicit Turn(std::mutex& mutex) : lock_(mutex, std::try_to_lock) {
-    if (lock_.owns_lock()) return;
-    py::gil_scoped_release release;
-    lock_.lock();
-  }
-
- private:
-  std::unique_lock<std::mutex> lock_;
-};
-
-// fork() does not copy the pool of threads: the child computes on one, and says so once.
-void warn_if_forked() {
-  static bool said = false;
-  if (said || !lstmcore::forked_without_threads()) return;
-  said = true;
-  const char* message =
-      "this process was forked after lstmcore had started its threads, which a fork does not copy: it computes on one "
-      "thread. The start method \"spawn\" or \"forkserver\" keeps all of them";
-  if (PyErr_WarnEx(PyExc_RuntimeWarning, message, 2) < 0) throw py::error_already_set();
 }
 
 // Core: Recurrent, or another that computes rows of steps with states.
@@ -168,6 +142,8 @@ class Layer {
     });
   }
 
+  BoundStack<S> stack() { return {lstmcore::stack_of<S>(core_), &mutex_}; }
+
  private:
   Array<S> set_steps(lstmcore::Steps& steps, const py::object& x, const py::object& batch_sizes) {
     const Array<S> input = as_array<S>(x, "x");
@@ -253,7 +229,8 @@ py::class_<Kind> common(py::class_<Kind> type) {
            py::arg("seed") = 0, py::arg("training") = true)
       .def("backward", &Kind::backward, py::arg("dy") = py::none(), py::arg("dstates") = py::none(),
            py::arg("need_dx") = true)
-      .def("step", &Kind::step, py::arg("x"), py::arg("states") = py::none());
+      .def("step", &Kind::step, py::arg("x"), py::arg("states") = py::none())
+      .def("stack", &Kind::stack, py::keep_alive<0, 1>(), "The layers as live streams see them.");
 }
 
 template <class S>

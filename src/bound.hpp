@@ -1,11 +1,13 @@
 // What the bindings of all layers share: parameters that live in NumPy's arrays, and checks.
 #pragma once
 
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "arrays.hpp"
+#include "lstmcore/parallel.hpp"
 
 // A layer, and the arrays that it was bound to, kept alive.
 template <class S, class Layer>
@@ -62,4 +64,28 @@ py::class_<Layer> define_layer(py::module_& m, const std::string& name) {
       .def("parameter_table", &Layer::table)
       .def("bind", &Layer::bind, strict("parameters"), strict("gradients"))
       .def("parameters_changed", &Layer::parameters_changed);
+}
+
+// A call's turn at an object. Nobody waits for it with the GIL in hand: the one who has the turn may need the GIL.
+class Turn {
+ public:
+  explicit Turn(std::mutex& mutex) : lock_(mutex, std::try_to_lock) {
+    if (lock_.owns_lock()) return;
+    py::gil_scoped_release release;
+    lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
+// fork() does not copy the pool of threads: the child computes on one, and says so once.
+inline void warn_if_forked() {
+  static bool said = false;
+  if (said || !lstmcore::forked_without_threads()) return;
+  said = true;
+  const char* message =
+      "this process was forked after lstmcore had started its threads, which a fork does not copy: it computes on one "
+      "thread. The start method \"spawn\" or \"forkserver\" keeps all of them";
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, message, 2) < 0) throw py::error_already_set();
 }

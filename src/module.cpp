@@ -49,6 +49,7 @@ void register_seq2seq(py::module_& m);
 void register_training(py::module_& m);
 void register_rtrl(py::module_& m);
 void register_structure(py::module_& m);
+void register_streams(py::module_& m);
 
 PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.doc() = "The compiled core of lstmcore for one instruction set.";
@@ -61,6 +62,7 @@ PYBIND11_MODULE(LSTMCORE_MODULE, m) {
   m.def("first_nonfinite", &first_nonfinite_of<float>, py::arg("x").noconvert());
   m.def("first_nonfinite", &first_nonfinite_of<double>, py::arg("x").noconvert(),
         "Flat index of the first NaN or infinity in a C-contiguous array, -1 if there is none.");
+  register_streams(m);
   register_recurrent(m);
   register_layers(m);
   register_seq2seq(m);

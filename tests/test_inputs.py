@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from data import ragged
 
-from lstmcore._inputs import Inputs, InputState
+from lstmcore._inputs import Inputs
 from lstmcore._standardizer import Standardizer
 from lstmcore.sequences import Sequences
 
@@ -199,27 +199,6 @@ def test_windows_are_as_if_copied(options: dict[str, Any], rng: np.random.Genera
         np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("missing", ["error", "mask"])
-@pytest.mark.parametrize("standardize", [True, False])
-def test_live_streams_have_the_bits_of_apply(
-    standardize: bool, missing: str, size: int, rng: np.random.Generator
-) -> None:
-    X = rng.standard_normal((5, 12, 3)).astype(np.float32)
-    if missing == "mask":
-        X[rng.random(X.shape) < 0.6] = np.nan
-    inputs = Inputs.fit(joined(list(X)), standardize=standardize, missing=missing, patch_size=size)
-    whole = inputs.apply(joined(list(X))).values.reshape(5, -1, inputs.n_inputs)
-    state = inputs.start(5)
-    for t in range(12 // size):
-        kept = InputState(*(array.copy() for array in state))
-        rows, new = inputs.step(X[:, t * size : (t + 1) * size].reshape(5, -1), state)
-        assert rows.tobytes() == whole[:, t].tobytes()
-        for before, after in zip(kept, state, strict=True):
-            np.testing.assert_array_equal(before, after)
-        state = new
-
-
 @pytest.mark.parametrize(
     "options",
     [{}, dict(standardize=False), dict(missing="mask", patch_size=2, dtype="float64"), dict(n_tokens=9)],
@@ -261,17 +240,6 @@ def test_bad_values_are_located(value: float, options: dict[str, Any], message: 
         Inputs.fit(good, **options).apply(bad)
     with pytest.raises(ValueError, match=message):
         Inputs.fit(bad, **options).apply(bad)
-    with pytest.raises(ValueError, match=r"x .*stream 2, step 0, feature 1 is"):
-        inputs = Inputs.fit(good, **options)
-        inputs.step(bad.values[3::5], inputs.start(4))
-
-
-def test_live_patches_name_the_time_point() -> None:
-    inputs = Inputs.fit(joined(list(np.zeros((4, 6, 2)))), patch_size=3)
-    rows = np.zeros((4, 6), np.float32)
-    rows[1, 5] = np.nan
-    with pytest.raises(ValueError, match="x contains NaN: stream 1, step 2, feature 1 is nan"):
-        inputs.step(rows, inputs.start(4))
 
 
 def test_values_outside_of_all_windows_do_not_matter(rng: np.random.Generator) -> None:

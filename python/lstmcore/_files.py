@@ -21,10 +21,35 @@ def as_path(value: Any, name: str = "path") -> Path:
 
 def write_tensors(path: Path, tensors: dict[str, Array], key: str, header: dict[str, Any]) -> None:
     """Write named tensors and, as JSON under `key`, a header with the version of its ``format``."""
+    replace(path, pack(tensors, key, header))
+
+
+def pack(tensors: dict[str, Array], key: str, header: dict[str, Any]) -> bytes:
+    """Return the content of such a file."""
     from safetensors.numpy import save
 
     contiguous = {name: check.contiguous(values, values.dtype) for name, values in tensors.items()}
-    replace(path, save(contiguous, {key: json.dumps(header)}))
+    return bytes(save(contiguous, {key: json.dumps(header)}))
+
+
+def unpack(data: Any, key: str, name: str, kind: str, newest: int) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `pack` returned: tensors and header; errors call `data` by `name`, and their content `kind`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name} must be bytes, got {type(data).__name__}")
+    data = bytes(data)
+    try:
+        tensors = load(data)
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        header = json.loads(metadata[key])
+        version = int(header["format"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} are not {kind}, or not whole: {error}") from error
+    if version > newest:
+        raise ValueError(f"{name} have format {version}; this version of lstmcore reads up to {newest}")
+    return tensors, header
 
 
 def read_tensors(path: Path, key: str, kind: str, newest: int) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -6,7 +6,7 @@ Fitted once with a model and saved with it; predictions and live streams go thro
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,21 +18,6 @@ from lstmcore.graphs import Graphs
 from lstmcore.sequences import Sequences
 
 MISSING = ("error", "mask")
-
-
-class InputState(NamedTuple):
-    """What live streams carry from step to step; axis 0 is the stream.
-
-    Attributes
-    ----------
-    last : ndarray [S, F]
-        What the network is shown of a feature until it is observed again.
-    age : ndarray [S, F] of int64
-        At the next time point, how many time points ago it was observed.
-    """
-
-    last: Array
-    age: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +151,7 @@ class Inputs:
         point = np.arange(lengths.sum()) - np.repeat(starts + lengths - sequences.lengths, lengths)  # < 0: filled in
         rows = rows[np.repeat(sequences.starts, lengths) + np.maximum(point, 0)]
         if self.fill is not None:
-            rows, _ = _observe(rows, starts, lengths, self.start(len(sequences)))
+            rows = self.plan().observe(rows, lengths)
         return Sequences(rows.reshape(-1, self.n_inputs), starts // self.patch_size, lengths // self.patch_size)
 
     def apply_static(self, static: Array, name: str = "static") -> Array:
@@ -175,35 +160,17 @@ class Inputs:
         check.finite(rows, name, static)
         return rows
 
-    def start(self, n_streams: int) -> InputState:
-        """Return the state of streams of which nothing has been observed."""
-        shape = (n_streams, self.n_features)
-        fill = 0 if self.fill is None else self.fill
-        return InputState(np.full(shape, fill, dtype=self.dtype), np.zeros(shape, dtype=np.int64))
+    def plan(self) -> Any:
+        """Return the core's form of this, for live streams and for missing values."""
+        lists = ([], []) if self.scaler is None else (self.scaler.mean, self.scaler.scale)
+        fill: Any = [] if self.fill is None else self.fill
+        return core.InputPlan(self.n_features, *lists, fill, self.patch_size, self.n_tokens or 0)
 
-    def step(self, rows: Array, state: InputState, name: str = "x") -> tuple[Array, InputState]:
-        """Return what the network sees of one step, that is one patch, of each of S streams, and the new state.
-
-        Parameters
-        ----------
-        rows : ndarray [S, patch_size * F]
-            Raw time points, one after the other.
-        state : InputState
-            Not changed.
-
-        Returns
-        -------
-        ndarray [S, n_inputs], InputState
-            The same bits as `apply` of the whole sequences.
-        """
-        n, size = len(rows), self.patch_size
-        raw = rows.reshape(-1, self.n_features)
-        points, bad = self._points(raw)
-        if bad is not None:
-            self._refuse(Sequences(raw, np.arange(n) * size, np.full(n, size)), bad, name, "stream")
-        if self.fill is not None:
-            points, state = _observe(points, np.arange(n) * size, np.full(n, size), state)
-        return points.reshape(n, self.n_inputs), state
+    def step_error(self, rows: Array, place: int, numbers: Array) -> ValueError:
+        """Return the error for the value at flat index `place` of raw steps [n, patch_size * F] of streams."""
+        i, at = divmod(place, rows.shape[1])
+        step, feature = divmod(at, self.n_features)
+        return self._error("x", rows[i, at], f"stream {numbers[i]}, step {step}, feature {feature}", True)
 
     def _points(self, values: Array) -> tuple[Array, Array | None]:
         """Scale raw time points [R, F] to `dtype`; say where they are not as they must be, [R, F] of bool or None."""
@@ -213,7 +180,7 @@ class Inputs:
         bad = ~((values >= 0) & (values < self.n_tokens) & (values == np.floor(values)))
         return check.contiguous(values, self.dtype), bad if bad.any() else None
 
-    def _refuse(self, sequences: Sequences, bad: Array | None, name: str, unit: str | None = None) -> None:
+    def _refuse(self, sequences: Sequences, bad: Array | None, name: str) -> None:
         """Raise ValueError for the first of the values [R, F] that are `bad` and in a sequence."""
         if bad is None:
             return
@@ -226,17 +193,21 @@ class Inputs:
         step = int(np.argmax(rows[sequences.starts[i] :]))
         row = sequences.starts[i] + step
         feature = int(np.argmax(bad[row]))
-        value, advice = sequences.values[row, feature], ""
+        where = f"{sequences.unit} {i}, {sequences.part} {step}, feature {feature}"
+        raise self._error(name, sequences.values[row, feature], where, sequences.part == "step")
+
+    def _error(self, name: str, value: Any, where: str, maskable: bool) -> ValueError:
+        """Return the error for a value that is not as it must be."""
+        advice = ""
         if self.n_tokens is not None:
             problem = f"must hold token numbers, whole numbers from 0 to {self.n_tokens - 1}"
         elif np.isnan(value):
             problem = "contains NaN"
-            if sequences.part == "step":
+            if maskable:
                 advice = "; missing='mask' takes NaN for a missing value"
         else:
             problem = f"contains infinity or a value too large for {self.dtype}"
-        where = f"{unit or sequences.unit} {i}, {sequences.part} {step}, feature {feature}"
-        raise ValueError(f"{name} {problem}: {where} is {value}{advice}")
+        return ValueError(f"{name} {problem}: {where} is {value}{advice}")
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict for JSON."""
@@ -268,24 +239,6 @@ def _scaled(values: Array, scaler: Standardizer | None, dtype: np.dtype[Any]) ->
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and named
             values = scaler.apply(values).astype(dtype, copy=False)
     return check.contiguous(values, dtype)
-
-
-def _observe(rows: Array, starts: Array, lengths: Array, state: InputState) -> tuple[Array, InputState]:
-    """Show values, what was observed and for how long not: [R, F] with NaN to [R, 3F] of the same dtype.
-
-    Sequence i of `state` is rows starts[i] to starts[i] + lengths[i] − 1; sequences follow each other without gaps.
-    """
-    row, ends = np.arange(len(rows))[:, None], starts + lengths - 1
-    first, sequence = np.repeat(starts, lengths)[:, None], np.repeat(np.arange(len(starts)), lengths)
-    observed = ~np.isnan(rows)
-    latest = np.maximum.accumulate(np.where(observed, row, -1), axis=0)  # the last observation, in whatever sequence
-    seen = latest >= first
-    values = np.where(seen, np.take_along_axis(rows, latest, axis=0), state.last[sequence])
-    age = np.where(seen, row - latest, row - first + state.age[sequence]) + 1  # at the next time point
-    elapsed = np.roll(age, 1, axis=0)
-    elapsed[starts] = state.age
-    shown = np.concatenate([values, observed, np.log1p(elapsed).astype(rows.dtype)], axis=1, dtype=rows.dtype)
-    return shown, InputState(values[ends], age[ends])
 
 
 def _row_weights(sequences: Sequences, weights: Array | None) -> Array:

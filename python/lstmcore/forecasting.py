@@ -179,7 +179,7 @@ class ForecasterModel(Model):
     def start(self, n_streams: int, scale: Scale | None = None) -> Stream:
         """Return the state of series that have not been observed."""
         frame = self.scaling.frame.start(n_streams, self.layout.n_targets, scale)
-        return Stream(frame, self.network.session(n_streams).states)
+        return Stream(frame, self.network.recurrent._states.zeros(n_streams))
 
     def measured(self, y: Array) -> Stream:
         """Return the state of a series `y` [T, n] before its first observation, its scale taken from it if need be."""

@@ -5,7 +5,7 @@ An estimator's ``fit`` makes one and keeps it as ``model_``; `lstmcore.load` rea
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.network import Network
 from lstmcore.sequences import Sequences, as_sequences
+
+if TYPE_CHECKING:
+    from lstmcore.streaming import Session
 
 
 class Model:
@@ -130,10 +133,23 @@ class SequenceModel(Model):
         static : array_like [n_streams, n_static], optional
             Static features of each stream, if the model was fitted with them.
         """
+        from lstmcore.streaming import Session
+
         return Session(self, n_streams, static)
+
+    # Of live streams the core makes what `_answer` names (see `NetworkSession`), and `_live` makes predictions of that.
+    _answer: str = "outputs"
+    _scaler: Standardizer | None = None
+
+    def _live(self, answer: Array) -> Any:
+        return self._finish(answer)
 
     def _finish(self, outputs: Array) -> Any:
         """Network outputs [n, n_outputs] to predictions."""
+        raise NotImplementedError
+
+    def _probabilities(self, outputs: Array) -> Array:
+        """Network outputs [n, n_outputs] to probabilities, of what predicts classes."""
         raise NotImplementedError
 
 
@@ -156,6 +172,7 @@ class ClassifierModel(SequenceModel):
     def __init__(self, network: Network, inputs: Inputs, classes: Array, multilabel: bool = False) -> None:
         super().__init__(network, inputs)
         self.classes, self.multilabel = classes, multilabel
+        self._answer = "outputs" if multilabel else "largest"
 
     def predict_proba(self, X: Any, static: Any = None) -> Array:
         """Class probabilities [n, n_classes], in the order of `classes`."""
@@ -170,6 +187,9 @@ class ClassifierModel(SequenceModel):
         if self.multilabel:
             return (outputs > 0).astype(np.int64)
         return np.asarray(self.classes[outputs.argmax(axis=1)])
+
+    def _live(self, answer: Array) -> Array:
+        return self._finish(answer) if self.multilabel else self.classes[answer]
 
     def _task_config(self) -> dict[str, Any]:
         return {"inputs": self.inputs.to_config(), **_labels_config(self.classes), "multilabel": self.multilabel}
@@ -192,6 +212,7 @@ class TaggerModel(SequenceModel):
     """
 
     kind = "tagger"
+    _answer = "largest"
 
     def __init__(self, network: Network, inputs: Inputs, classes: Array) -> None:
         super().__init__(network, inputs)
@@ -217,6 +238,9 @@ class TaggerModel(SequenceModel):
 
     def _finish(self, outputs: Array) -> Array:
         return np.asarray(self.classes[outputs.argmax(axis=1)])
+
+    def _live(self, answer: Array) -> Array:
+        return self.classes[answer]
 
     def _task_config(self) -> dict[str, Any]:
         return {"inputs": self.inputs.to_config(), **_labels_config(self.classes)}
@@ -264,6 +288,8 @@ class RegressorModel(SequenceModel):
     ) -> None:
         super().__init__(network, inputs)
         self.scaler, self.squeeze, self.quantiles = scaler, squeeze, quantiles
+        if quantiles is None:
+            self._answer, self._scaler = "rescaled", scaler
 
     def predict_quantiles(self, X: Any, static: Any = None) -> Array:
         """Quantiles [n, n_quantiles], or [n, n_targets, n_quantiles] if the targets had a column axis."""
@@ -271,10 +297,14 @@ class RegressorModel(SequenceModel):
 
     def _finish(self, outputs: Array) -> Array:
         if self.quantiles is None:
-            values = self.scaler.undo(outputs.astype(np.float64))
-            return values[:, 0] if self.squeeze else values
+            return self._live(self.scaler.undo(outputs.astype(np.float64)))
         middle = int(np.argmin(np.abs(np.array(self.quantiles) - 0.5)))
         return np.ascontiguousarray(self._finish_quantiles(outputs)[..., middle])
+
+    def _live(self, answer: Array) -> Array:
+        if self.quantiles is not None:
+            return self._finish(answer)
+        return answer[:, 0] if self.squeeze else answer
 
     def _finish_quantiles(self, outputs: Array) -> Array:
         if self.quantiles is None:
@@ -292,84 +322,3 @@ class RegressorModel(SequenceModel):
     def _from_task_config(cls, network: Network, config: dict[str, Any]) -> RegressorModel:
         inputs, scaler = Inputs.from_config(config["inputs"]), Standardizer.from_config(config["scaler"])
         return cls(network, inputs, scaler, config["squeeze"], config["quantiles"])
-
-
-class Session:
-    """Live streams of a model, advanced one step at a time.
-
-    After `step` the prediction has the same bits as ``model.predict`` of each stream's steps so far.
-
-    Parameters
-    ----------
-    model : SequenceModel
-        Not bidirectional.
-    n_streams : int, default=1
-        Streams that advance together.
-    static : array_like [n_streams, n_static], optional
-        Static features of each stream, if the model was fitted with them.
-    """
-
-    def __init__(self, model: SequenceModel, n_streams: int = 1, static: Any = None) -> None:
-        self.model = model
-        n_streams = check.integer(n_streams, "n_streams")
-        self._network = model.network.session(n_streams, model.prepare_static(static, n_streams))
-        self._inputs = model.inputs.start(n_streams)
-        self._shape = (n_streams, model.inputs.patch_size * model.inputs.n_features)
-
-    def step(self, x: Any) -> Any:
-        """Advance every stream by one step.
-
-        Parameters
-        ----------
-        x : array_like [n_streams, n_features]
-            One time point of each stream, or, with ``patch_size=p``, p of them: [n_streams, p * n_features], one after
-            the other. A single stream takes [n_features] too, a single feature [n_streams].
-
-        Returns
-        -------
-        ndarray [n_streams, ...]
-            What ``model.predict`` gives (a tagger's: for the latest step).
-
-        Raises
-        ------
-        ValueError, TypeError
-            If `x` has another shape or is not finite; the streams stay as they are.
-        """
-        return self.model._finish(self.outputs(x))
-
-    def step_proba(self, x: Any) -> Array:
-        """Advance every stream of a classifier or tagger by one step; returns probabilities [n_streams, n_classes]."""
-        if not isinstance(self.model, (ClassifierModel, TaggerModel)):
-            raise TypeError(f"step_proba needs a classifier, this is a session of a {self.model.kind}")
-        return self.model._probabilities(self.outputs(x))
-
-    def outputs(self, x: Any) -> Array:
-        """Advance every stream by one step; returns the network's outputs [n_streams, n_outputs]."""
-        array = check.numeric(x, "x")
-        if array.shape != self._shape:
-            if array.size != self._shape[0] * self._shape[1] or (array.ndim > 1 and 1 not in self._shape):
-                raise ValueError(f"x must have shape {self._shape}, that is [n_streams, n_features], got {array.shape}")
-            array = array.reshape(self._shape)
-        rows, self._inputs = self.model.inputs.step(array, self._inputs)
-        return self._network.step(rows)
-
-    def reset(self, streams: Any = None, static: Any = None) -> None:
-        """Start streams anew: those of an index, slice or mask; default: all.
-
-        `static` [as many streams, n_static] gives them other static features.
-        """
-        everyone = np.arange(self._shape[0])
-        chosen = np.atleast_1d(everyone[slice(None) if streams is None else streams])
-        fresh = self.model.inputs.start(len(chosen))
-        self._network.reset(chosen, None if static is None else self.model.prepare_static(static, len(chosen)))
-        for mine, new in zip(self._inputs, fresh, strict=True):
-            mine[chosen] = new
-
-    @property
-    def states(self) -> list[Array]:
-        """One array [num_layers, n_streams, width] of each of the cell's states, such as h and c; may be assigned."""
-        return self._network.states
-
-    @states.setter
-    def states(self, states: Any) -> None:
-        self._network.states = states

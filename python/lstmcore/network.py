@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from lstmcore.embedding import Embedding
 from lstmcore.pooling import POOLINGS as _OVER_TIME
 from lstmcore.pooling import Pooling
 from lstmcore.sequences import Batch, Sequences
+
+if TYPE_CHECKING:
+    from lstmcore.streaming import NetworkSession
 
 _HEAD = 1 << 62  # sets the mask of the head apart from those of the layers
 POOLINGS = ("last", *_OVER_TIME)
@@ -277,6 +280,8 @@ class Network(Parameterized):
 
     def session(self, n_streams: int = 1, static: Array | None = None) -> NetworkSession:
         """Live states of `n_streams` sequences, advanced one step at a time."""
+        from lstmcore.streaming import NetworkSession
+
         return NetworkSession(self, n_streams, static)
 
     def initial_states(self, static: Array | None) -> list[Array] | None:
@@ -319,79 +324,3 @@ def _check_widths(layers: dict[str, Any]) -> None:
     for name, layer in layers.items():
         if layer.dtype != recurrent.dtype:
             raise ValueError(f"{name} must be {recurrent.dtype} as recurrent is, got {layer.dtype}")
-
-
-class NetworkSession:
-    """The states of live sequences: ``step`` gives the bits that `Network.predict` gives for the steps so far.
-
-    Parameters
-    ----------
-    network : Network
-        Not bidirectional.
-    n_streams : int, default=1
-        Sequences that advance together.
-    static : ndarray [n_streams, n_static], optional
-        Static features of each stream, if the network takes some; see `reset` to change them.
-
-    Attributes
-    ----------
-    n_steps : ndarray [n_streams] of int64
-        Steps of each stream since it was reset.
-    """
-
-    def __init__(self, network: Network, n_streams: int = 1, static: Array | None = None) -> None:
-        recurrent = network.recurrent
-        if recurrent.bidirectional:
-            raise ValueError(
-                "a session needs bidirectional=False: the second direction starts at the end of a sequence"
-            )
-        self.network = network
-        self.n_streams = check.integer(n_streams, "n_streams")
-        self._embed = None if network.embedding is None else network.embedding._core.infer
-        self._step, self._dense = recurrent._core.step, network.dense._core.infer
-        self._pooling = network._readout.pooling
-        self._static = static
-        self._states: list[Array] = recurrent._states.zeros(self.n_streams)
-        self._pooled = np.zeros((0, 0)) if self._pooling is None else self._pooling.start(self.n_streams)
-        self.n_steps = np.zeros(self.n_streams, np.int64)
-        self.reset()
-
-    def reset(self, streams: Any = None, static: Array | None = None) -> None:
-        """Start streams anew: those of an index, slice or mask; default: all.
-
-        `static` [as many streams, n_static] gives them other static features.
-        """
-        streams = slice(None) if streams is None else streams
-        if static is not None:
-            assert self._static is not None
-            self._static[streams] = static
-        fresh = self.network.initial_states(self._static) or self.network.recurrent._states.zeros(self.n_streams)
-        for state, new in zip(self._states, fresh, strict=True):
-            state[:, streams] = new[:, streams]
-        if self._pooling is not None:
-            self._pooled[streams] = 0
-        self.n_steps[streams] = 0
-
-    @property
-    def states(self) -> list[Array]:
-        """One array [num_layers, n_streams, width] of each of the cell's states, such as h and c; may be assigned."""
-        return self._states
-
-    @states.setter
-    def states(self, states: Any) -> None:
-        shapes = [state.shape for state in self._states]
-        if len(states) != len(shapes):
-            raise ValueError(f"states must hold {len(shapes)} arrays, got {len(states)}")
-        axes = "[num_layers, n_streams, width]"
-        arrays = [check.exact_shape(s, f"states[{i}]", shapes[i], axes) for i, s in enumerate(states)]
-        self._states = [np.array(array, dtype=self.network.dtype, order="C") for array in arrays]
-
-    def step(self, x: Array) -> Array:
-        """Advance by one step x [n_streams, I], contiguous, of the network's dtype; return [n_streams, n_outputs]."""
-        if self._embed is not None:
-            x = self._embed(x)
-        y, self._states = self._step(x, self._states)
-        self.n_steps += 1
-        if self._pooling is not None:
-            y = self._pooling.step(y, self._pooled)
-        return self._dense(y)

@@ -74,7 +74,7 @@ class RNNEstimator(NetworkOptions, Estimator):
     """Base of the estimators with a stack of recurrent layers."""
 
     def session(self, n_streams: int = 1) -> Any:
-        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        """Open live streams of the fitted model; see `lstmcore.streaming.Session`."""
         return self._fitted_model().session(n_streams)
 
     def _check_options(self) -> None:
@@ -306,7 +306,7 @@ class SequenceEstimator(SequenceOptions, RNNEstimator, SamplesEstimator):
     """Base of the estimators that learn from many sequences."""
 
     def session(self, n_streams: int = 1, static: Any = None) -> Any:
-        """Open live streams of the fitted model; see `lstmcore.model.Session`."""
+        """Open live streams of the fitted model; see `lstmcore.streaming.Session`."""
         return self._fitted_model().session(n_streams, static)
 
     def fit(
