@@ -8,11 +8,10 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <lstmcore/model.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <lstmcore/model.hpp>
 
 namespace {
 
@@ -32,6 +31,12 @@ void append(std::vector<double>& all, const std::vector<double>& more) {
   all.insert(all.end(), more.begin(), more.end());
 }
 
+void expect(const std::vector<double>& row, lstmcore::Index n_features) {
+  if (static_cast<lstmcore::Index>(row.size()) == n_features) return;
+  throw std::runtime_error("a line must have " + std::to_string(n_features) + " numbers, one has " +
+                           std::to_string(row.size()));
+}
+
 // Rows up to the next empty line: their number, and the numbers themselves at the end of `x`.
 std::int64_t read_sequence(lstmcore::Index n_features, std::vector<double>& x) {
   std::int64_t rows = 0;
@@ -41,9 +46,7 @@ std::int64_t read_sequence(lstmcore::Index n_features, std::vector<double>& x) {
       if (rows > 0) break;
       continue;
     }
-    if (static_cast<lstmcore::Index>(row.size()) != n_features) {
-      throw std::runtime_error("the model takes " + std::to_string(n_features) + " numbers a line, not: " + line);
-    }
+    expect(row, n_features);
     append(x, row);
     ++rows;
   }
@@ -72,7 +75,9 @@ void stream(const lstmcore::Model& model, const std::vector<double>& fixed) {
     if (row.empty()) {  // the next sequence
       session.reset(0);
       x.clear();
+      continue;
     }
+    expect(row, model.n_features());
     append(x, row);
     if (static_cast<lstmcore::Index>(x.size()) < model.step_width()) continue;
     session.step(x.data(), y.data());

@@ -6,9 +6,9 @@
 //   std::vector<double> y(model.n_answers());
 //   session.step(x, y.data());
 //
-// Numbers come and go as double, which holds every float. Models and sessions may be used by several threads, which take
-// turns at a model; each session by one at a time. What is wrong with a file is a std::runtime_error that names the file
-// and the entry, what is wrong with an argument a std::invalid_argument; after one, everything is as before.
+// Numbers come and go as double, which holds every float. Models and sessions may be used by several threads, which
+// take turns at a model; each session by one at a time. What is wrong with a file is a std::runtime_error that names
+// the file and the entry, what is wrong with an argument a std::invalid_argument; after one, everything is as before.
 #pragma once
 
 #include <fstream>

@@ -1,5 +1,5 @@
-// A network as it is served: embedding, recurrent layers, pooling or the last state, dense head, with the parameters of a
-// model file. The layers are those of training; nothing here computes anything of its own.
+// A network as it is served: embedding, recurrent layers, pooling or the last state, dense head, with the parameters of
+// a model file. The layers are those of training; nothing here computes anything of its own.
 #pragma once
 
 #include <cstring>
@@ -16,7 +16,7 @@
 namespace lstmcore {
 
 struct NetworkConfig {
-  static constexpr std::int64_t kWidest = 1 << 24, kLongestCycle = 1 << 24, kRemembered = 1 << 28;
+  static constexpr std::int64_t kWidest = 1 << 24, kLongestCycle = 1 << 24, kRemembered = 1 << 24;
 
   RecurrentConfig recurrent;
   std::vector<Index> delays;  // not empty: a time-delay network, with the nonlinearity recurrent.cell
@@ -88,9 +88,8 @@ struct NetworkConfig {
     const std::vector<std::int64_t> all = entry.integers(0, kRemembered);
     delays.assign(all.begin(), all.end());
     if (delays.empty()) entry.fail("must not be empty");
-    const double inputs =
-        static_cast<double>(recurrent.input_size) +
-        static_cast<double>(recurrent.hidden_size) * static_cast<double>(recurrent.num_layers - 1);
+    const double inputs = static_cast<double>(recurrent.input_size) +
+                          static_cast<double>(recurrent.hidden_size) * static_cast<double>(recurrent.num_layers - 1);
     if (inputs * static_cast<double>(*std::max_element(all.begin(), all.end())) > kRemembered) {
       entry.fail("make the network remember too much");
     }
@@ -144,8 +143,8 @@ class Network {
       if (learned_ > units * hw) before.c = split(rows + units * hw, B, cw, c0_);
     }
     S* y = reads_h_ ? nullptr : y_.reserve(steps.N * recurrent_.y_width);
-    S* h = h_.reserve(units * B * hw);
-    recurrent_.infer(steps, x, before, y, {h, cw > 0 ? c_.reserve(units * B * cw) : nullptr});
+    S* h = reads_h_ ? h_.reserve(units * B * hw) : nullptr;
+    recurrent_.infer(steps, x, before, y, {h, nullptr});
     dense_->infer(features(steps, y, h), config.pooling.empty() ? steps.N : B, outputs);
   }
 
@@ -177,9 +176,8 @@ class Network {
     const Index V = config.n_tokens, D = config.dim, W = pooling_ ? pooling_->n_parameters() : 0;
     const Index embedding = V > 0 ? add("embedding", {{"weight", {V, D}, 0}}, V * D) : 0;
     const Index initial = initial_ ? add("initial", table_of(*initial_), initial_->n_parameters()) : 0;
-    const Index recurrent =
-        layers_ ? add("recurrent", layers_->parameters(), layers_->parameter_count())
-                : add("recurrent", time_delay_->parameters(), time_delay_->parameter_count());
+    const Index recurrent = layers_ ? add("recurrent", layers_->parameters(), layers_->parameter_count())
+                                    : add("recurrent", time_delay_->parameters(), time_delay_->parameter_count());
     const Index pooling = W > 0 ? add("pooling", {{"weight", {W}, 0}}, W) : 0;
     const Index dense = add("dense", table_of(*dense_), dense_->n_parameters());
     for (const Parameter& parameter : table) expect(file, parameter);
@@ -198,8 +196,8 @@ class Network {
     const auto found = file.tensors.find(parameter.name);
     if (found == file.tensors.end()) throw std::runtime_error("it lacks the tensor " + parameter.name);
     const Tensor& tensor = found->second;
-    const bool same = std::equal(tensor.shape.begin(), tensor.shape.end(), parameter.shape.begin(),
-                                 parameter.shape.end());
+    const bool same =
+        std::equal(tensor.shape.begin(), tensor.shape.end(), parameter.shape.begin(), parameter.shape.end());
     if (!same) throw std::runtime_error("tensor " + parameter.name + " has another shape than the network needs");
     if (tensor.dtype != kDtype) {
       throw std::runtime_error("tensor " + parameter.name + " must be " + kDtype + ", is " + tensor.dtype);
@@ -229,7 +227,8 @@ class Network {
   // What the head sees of outputs y [N, y_width] and final states h.
   const S* features(const Steps& steps, const S* y, const S* h) {
     if (config.pooling.empty()) return y;
-    const Index B = steps.B, width = recurrent_.y_width, directions = bidirectional() ? 2 : 1, part = width / directions;
+    const Index B = steps.B, width = recurrent_.y_width, directions = bidirectional() ? 2 : 1,
+                part = width / directions;
     S* to = features_.reserve(B * width);
     if (pooling_) {
       pooling_->infer(steps, y, to);
@@ -240,7 +239,8 @@ class Network {
       while (steps.size[t] <= b) --t;
       for (Index d = 0; d < directions; ++d) {
         const Index row = d == 0 ? steps.offset[t] + b : b;  // the second direction ends at the first step
-        const S* last = reads_h_ ? h + ((recurrent_.units - directions + d) * B + b) * part : y + row * width + d * part;
+        const S* last =
+            reads_h_ ? h + ((recurrent_.units - directions + d) * B + b) * part : y + row * width + d * part;
         std::copy_n(last, part, to + b * width + d * part);
       }
     }
@@ -256,7 +256,7 @@ class Network {
   bool reads_h_ = false;  // the head sees the last states and not the last outputs
   Index learned_ = 0;
   std::vector<S> parameters_;
-  Buffer<S> vectors_, rows_, h0_, c0_, h_, c_, y_, features_;
+  Buffer<S> vectors_, rows_, h0_, c0_, h_, y_, features_;
 };
 
 }  // namespace lstmcore

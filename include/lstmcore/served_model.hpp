@@ -98,6 +98,13 @@ class ServedModel final : public AnyModel {
     return rows;
   }
 
+  // Of a forecaster's frame, before the first row.
+  std::vector<double> start_frame() const {
+    std::vector<double> memory(static_cast<std::size_t>(task.memory_width()));
+    if (task.forecasts()) task.frame.start(task.centre.data(), task.size.data(), memory.data());
+    return memory;
+  }
+
   // A forecaster's row x [features] of a sequence or stream (`unit`) to what is seen [inputs.features].
   void see(const double* x, double* memory, double* seen, const char* unit, Index number, Index step) const {
     for (Index f = 0; f < task.features(); ++f) {
@@ -121,11 +128,11 @@ class ServedModel final : public AnyModel {
  private:
   static constexpr Index kBatchRows = 1 << 15;  // enough for the kernels and all threads, small enough for the caches
 
-  // What the network sees, sequence after sequence, and of a forecaster its memory after each step.
+  // What the network sees, sequence after sequence; of a forecaster also where the raw rows are.
   struct Sequences {
     std::vector<std::int64_t> starts{}, lengths{};
-    std::vector<S> rows{};         // [sum of lengths, inputs.width]
-    std::vector<double> memory{};  // [sum of lengths, memory_width]
+    std::vector<S> rows{};  // [sum of lengths, inputs.width]
+    const double* raw = nullptr;
   };
 
   Sequences prepare(const double* x, const std::vector<std::int64_t>& lengths) const {
@@ -137,9 +144,18 @@ class ServedModel final : public AnyModel {
       starts.push_back(points);
       points += lengths[i];
     }
-    Sequences all{starts, lengths, {}, {}};
+    Sequences all{starts, lengths, {}, x};
     std::vector<double> seen;
-    if (task.forecasts()) x = see_all(x, all, seen, points);
+    if (task.forecasts()) {
+      seen.resize(static_cast<std::size_t>(points * inputs.features));
+      for (Index i = 0; i < static_cast<Index>(lengths.size()); ++i) {
+        std::vector<double> memory = start_frame();
+        for (Index t = 0, row = starts[i]; t < lengths[i]; ++t, ++row) {
+          see(all.raw + row * task.features(), memory.data(), seen.data() + row * inputs.features, "sequence", i, t);
+        }
+      }
+      x = seen.data();
+    }
     std::vector<S> rows(static_cast<std::size_t>(points * inputs.features));
     if (const Index refused = inputs.scaled(x, points, rows.data()); refused >= 0) {
       const Index row = refused / inputs.features;
@@ -152,22 +168,6 @@ class ServedModel final : public AnyModel {
       patch(rows, all);
     }
     return all;
-  }
-
-  const double* see_all(const double* x, Sequences& all, std::vector<double>& seen, Index points) const {
-    const Index width = task.memory_width();
-    seen.resize(static_cast<std::size_t>(points * task.inputs.features));
-    all.memory.resize(static_cast<std::size_t>(points * width));
-    std::vector<double> memory(static_cast<std::size_t>(width));
-    double *to = seen.data(), *remembered = all.memory.data();
-    for (std::size_t i = 0; i < all.lengths.size(); ++i) {
-      task.frame.start(task.centre.data(), task.size.data(), memory.data());
-      for (Index t = 0; t < all.lengths[i]; ++t, x += task.features(), to += task.inputs.features) {
-        see(x, memory.data(), to, "sequence", static_cast<Index>(i), t);
-        remembered = std::copy(memory.begin(), memory.end(), remembered);
-      }
-    }
-    return seen.data();
   }
 
   // Marks missing values and joins time points to steps. A sequence whose length is no multiple of the patch is treated
@@ -214,19 +214,21 @@ class ServedModel final : public AnyModel {
     }
     S* outputs = outputs_.reserve((task.every_step() ? steps.N : B) * O);
     network_.infer(steps, x, sorted.data(), outputs);
-    if (!task.every_step()) {
-      for (Index b = 0; b < B; ++b) answer(outputs + b * O, all, order[b], answers);
-      return;
-    }
-    for (Index t = 0; t < steps.T; ++t) {
-      for (Index b = 0; b < steps.size[t]; ++b) {
-        answer(outputs + (steps.offset[t] + b) * O, all, all.starts[order[b]] + t, answers);
+    std::vector<double> seen(static_cast<std::size_t>(task.forecasts() ? width : 0));
+    for (Index b = 0; b < B; ++b) {
+      if (!task.every_step()) {
+        answer(outputs + b * O, nullptr, order[b], answers);
+        continue;
+      }
+      std::vector<double> memory = start_frame();
+      for (Index t = 0, row = all.starts[order[b]]; t < lengths[b]; ++t, ++row) {
+        if (task.forecasts()) task.see(all.raw + row * task.features(), memory.data(), seen.data());
+        answer(outputs + (steps.offset[t] + b) * O, memory.data(), row, answers);
       }
     }
   }
 
-  void answer(const S* outputs, const Sequences& all, Index row, Answers to) const {
-    const double* memory = all.memory.data() + row * task.memory_width();
+  void answer(const S* outputs, const double* memory, Index row, Answers to) const {
     if (to.y != nullptr) task.answer(outputs, memory, to.y + row * task.answers());
     if (to.labels != nullptr) largest_columns(outputs, 1, task.answers(), to.labels + row);
   }
@@ -286,9 +288,8 @@ class ServedSession final : public AnySession {
  private:
   void start(std::int64_t stream) {
     streams_.reset(&stream, 1);
-    if (task_.forecasts()) {
-      task_.frame.start(task_.centre.data(), task_.size.data(), memory_.data() + stream * task_.memory_width());
-    }
+    const std::vector<double> memory = model_->start_frame();
+    std::copy(memory.begin(), memory.end(), memory_.begin() + stream * task_.memory_width());
     if (statics_.empty()) return;
     const std::lock_guard<std::mutex> turn(model_->turn());
     model_->network().start(statics_.data() + stream * model_->n_static(), 1, streams_.values(stream));

@@ -67,6 +67,10 @@ struct Task {
   Index memory_width() const { return forecasts() ? frame.memory_width() : 0; }
 
   static Task read(const std::string& kind, const Entry& entry) {
+    if (kind != "classifier" && kind != "tagger" && kind != "regressor" && kind != "forecaster") {
+      throw std::runtime_error("it is a model of the kind " + kind.substr(0, 40) +
+                               ", which runs in Python only; here run classifier, tagger, regressor and forecaster");
+    }
     Task task;
     task.kind = kind;
     if (kind == "forecaster") {
@@ -79,13 +83,10 @@ struct Task {
       task.targets = Columns::read(scaler, static_cast<Index>(scaler["mean"].array().size()));
       if (task.targets.mean.empty()) scaler.fail("must not be empty");
       task.read_quantiles(entry["quantiles"]);
-    } else if (kind == "classifier" || kind == "tagger") {
+    } else {
       for (const Json& label : entry["classes"].array()) task.classes.push_back(label.text);
       if (task.classes.empty()) entry["classes"].fail("must not be empty");
       task.multilabel = kind == "classifier" && entry["multilabel"].boolean();
-    } else {
-      throw std::runtime_error("it is a model of the kind " + kind +
-                               ", which runs in Python only; here run classifier, tagger, regressor and forecaster");
     }
     return task;
   }
@@ -128,7 +129,8 @@ struct Task {
   static constexpr std::int64_t kMost = 1 << 24;
 
   void read_inputs(const Entry& entry) {
-    entry.expect_only({"n_features", "dtype", "scaler", "fill", "patch_size", "n_tokens", "static_scaler", "edge_scaler"});
+    entry.expect_only(
+        {"n_features", "dtype", "scaler", "fill", "patch_size", "n_tokens", "static_scaler", "edge_scaler"});
     const Index n = inputs.features = entry["n_features"].integer(1, kMost);
     const Columns scaler = Columns::read(entry["scaler"], n);
     inputs.mean = scaler.mean;
@@ -158,14 +160,15 @@ struct Task {
     horizon.known = layout["n_known"].integer(0, most);
     horizon.calendar = 2 * static_cast<Index>(layout["calendar"].array().size());
     read_quantiles(layout["quantiles"]);
-    frame.period = framing["period"].integer(0, most);
+    frame.period = framing["period"].integer(0, (1 << 24) / frame.n);
     if (!framing["halflife"].is_null()) {
       frame.halflife = framing["halflife"].number();
       if (!(frame.halflife > 0)) framing["halflife"].fail("must be positive");
     }
     const Entry scale = framing["scale"];
     if (scale.is_null()) {
-      scale.fail("is none: a model of several series, which takes the scale of each from its rows, runs in Python only");
+      scale.fail(
+          "is none: a model of several series, which takes the scale of each from its rows, runs in Python only");
     }
     if (scale.array().size() != 2) scale.fail("must have a centre and a size");
     centre = detail::numbers({scale.array()[0], scale.path()}, frame.n);
