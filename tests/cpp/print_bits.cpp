@@ -1,13 +1,15 @@
 // Prints a hash of the forward outputs of every cell (float32, float32 with bfloat16 weights, float32 in training with
 // dropout, recurrent dropout and zoneout, float64), of cells with chosen activations, of time-delay layers, pooling,
-// attention and gradients forward in time. The same lines on every instruction set with FMA is the promise; `make
-// test-arm` compares them with another architecture.
+// attention, gradients forward in time and what model files answer. The same lines on every instruction set with FMA is
+// the promise; `make test-arm` compares them with another architecture.
 #include <cinttypes>
 #include <cstdio>
 #include <vector>
 
 #include "kernels.hpp"
+#include "lstmcore/model.hpp"
 #include "lstmcore/pooling.hpp"
+#include "model_files.hpp"
 
 namespace {
 
@@ -17,17 +19,6 @@ std::uint64_t hash(const std::vector<S>& values, std::uint64_t seed) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
   for (std::size_t i = 0; i < values.size() * sizeof(S); ++i) seed = (seed ^ bytes[i]) * 0x100000001b3u;
   return seed;
-}
-
-// Numbers in [-1, 1) from their index: the same on every machine, with no library in between.
-template <class S>
-std::vector<S> numbers(lstmcore::Index n, std::uint64_t seed) {
-  std::vector<S> values(static_cast<std::size_t>(n));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto bits = static_cast<std::int64_t>(lstmcore::mix_bits(seed + i) >> 40);  // 24 bits: exact in both types
-    values[i] = static_cast<S>(bits - (1 << 23)) / static_cast<S>(1 << 23);
-  }
-  return values;
 }
 
 template <class S>
@@ -125,6 +116,21 @@ std::uint64_t attention_hash(const char* score, lstmcore::Index width, const std
   return hash(context, hash(weights, 0xcbf29ce484222325u));
 }
 
+// Of whole sequences; test_model.cpp says that streams have the same bits.
+std::uint64_t model_hash(const model_files::Model& made) {
+  const std::string file = made.file();
+  const auto model = lstmcore::Model::parse(file.data(), file.size());
+  const std::vector<std::int64_t> lengths{6, 2, 4};
+  std::vector<double> x = numbers<double>(12 * model.n_features(), 5);
+  if (model.kind() == "tagger") {
+    for (double& token : x) token = std::floor(std::abs(token) * 7);
+  }
+  const std::vector<double> statics = numbers<double>(3 * model.n_static(), 6);
+  std::vector<double> y(static_cast<std::size_t>((model.every_step() ? 12 : 3) * model.n_answers()));
+  model.predict(x.data(), lengths, y.data(), statics.empty() ? nullptr : statics.data());
+  return hash(y, 0xcbf29ce484222325u);
+}
+
 }  // namespace
 
 int main() {
@@ -174,5 +180,8 @@ int main() {
       std::printf("%s %td %016" PRIx64 " %016" PRIx64 "\n", score, width, attention_hash<float>(score, width, batch),
                   attention_hash<double>(score, width, batch));
     }
+  }
+  for (const model_files::Model& model : model_files::all()) {
+    std::printf("model file %016" PRIx64 "\n", model_hash(model));
   }
 }
