@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lstmcore.frames import sequences_from_channels, sequences_from_frame, series_from_frame
     from lstmcore.gated_graph import GatedGraph
     from lstmcore.graphs import Graphs
+    from lstmcore.interop.onnx_export import to_onnx
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -88,6 +89,7 @@ __all__ = [
     "series_from_frame",
     "set_num_threads",
     "show_versions",
+    "to_onnx",
     "to_torch",
 ]
 
@@ -129,6 +131,7 @@ _HOME = {
     "sequences_from_frame": "frames",
     "series_from_frame": "frames",
     "show_versions": "_versions",
+    "to_onnx": "interop.onnx_export",
     "to_torch": "interop.torch",
 }
 # Modules of which docs/api.rst lists names: `lstmcore.layers.from_cell` works after `import lstmcore` alone.
