@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,8 @@ def ragged(seed: int = 0, missing: bool = False) -> list[np.ndarray]:
 
 def padded(rows: list[np.ndarray], steps: int) -> dict[str, np.ndarray]:
     lengths = np.array([len(row) for row in rows])
-    X = np.full((len(rows), steps, *rows[0].shape[1:]), 77, rows[0].dtype)
+    beyond = np.nan if rows[0].dtype.kind == "f" else 0  # tokens must be tokens there, too
+    X = np.full((len(rows), steps, *rows[0].shape[1:]), beyond, rows[0].dtype)
     for i, row in enumerate(rows):
         X[i, : len(row)] = row
     return {"X": X, "lengths": lengths}
@@ -210,7 +212,6 @@ def test_several_labels_and_tokens() -> None:
     labels = np.eye(3, dtype=int)[np.arange(12) % 3]
     model = lstmcore.RNNClassifier(n_tokens=6, embedding_dim=4, **QUICK).fit(tokens, labels)
     feed = {name: rows.squeeze(2) if rows.ndim == 3 else rows for name, rows in padded(tokens, 6).items()}
-    feed["X"][feed["X"] == 77] = 0  # padding must be a token, too
     label, probabilities = exported(model).run(None, feed)
     close(probabilities, model.predict_proba(tokens))
     assert np.array_equal(label, model.predict(tokens))
@@ -313,6 +314,14 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     assert loaded.opset_import[0].version == 15
     assert (loaded.producer_name, loaded.producer_version) == ("lstmcore", lstmcore.__version__)
     assert {each.key: each.value for each in loaded.metadata_props}["lstmcore.kind"] == "layer"
+
+
+def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "guide" / "interop.md"
+    (block,) = re.findall("```py\n(.*?)```", page.read_text(encoding="utf-8").split("## To ONNX")[1], re.DOTALL)
+    exec(compile(block, str(page), "exec"), {})
+    assert capsys.readouterr().out == "True True\n"
 
 
 def test_a_difference_is_found() -> None:
