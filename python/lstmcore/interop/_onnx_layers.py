@@ -59,6 +59,8 @@ def check_layer(layer: Recurrent) -> None:
     """Raise ValueError for a layer that ONNX cannot take."""
     if not isinstance(layer, TimeDelay) and layer.cell not in cells.STEPS:
         raise ValueError(f"cell {layer.cell!r} has no form in ONNX; these have: {', '.join(cells.STEPS)}, tdnn_*")
+    if getattr(layer, "_activations", ()):
+        raise ValueError(f"{layer!r} came from ONNX, with activations that no cell here has: keep that model")
     if getattr(layer, "weight_dtype", None) is not None:
         raise ValueError(
             f"weight_dtype={layer.weight_dtype!r} has no counterpart in ONNX: export the layer with weight_dtype=None"
