@@ -22,7 +22,7 @@ help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
 	@echo "make demo         forecast the ECB's exchange rates: train, compare, draw, save, stream"
 	@echo "make test         C++ and Python tests"
-	@echo "make test-peers   compare with PyTorch and Keras (installs them)"
+	@echo "make test-peers   compare with PyTorch, Keras and ONNX Runtime (installs them)"
 	@echo "make test-arm     the C++ tests under an emulated 64-bit Arm, and the same bits as here"
 	@echo "make bench        time against PyTorch, ONNX Runtime, OpenVINO and Keras (installs them)"
 	@echo "make accuracy     accuracy on real data beside PyTorch, linear models and what is published (installs PyTorch)"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lstmcore.interop.keras import from_keras, to_keras
     from lstmcore.interop.models import model_from_network
     from lstmcore.interop.onnx import from_onnx
+    from lstmcore.interop.onnx_export import to_onnx
     from lstmcore.interop.torch import from_torch, to_torch
     from lstmcore.layers import GRU, LSTM, RNN
     from lstmcore.model_file import load
@@ -98,6 +99,7 @@ __all__ = [
     "show_versions",
     "to_c",
     "to_keras",
+    "to_onnx",
     "to_torch",
 ]
 
@@ -145,6 +147,7 @@ _HOME = {
     "show_versions": "_versions",
     "to_c": "interop.c",
     "to_keras": "interop.keras",
+    "to_onnx": "interop.onnx_export",
     "to_torch": "interop.torch",
 }
 # Modules of which docs/api.rst lists names: `lstmcore.layers.from_cell` works after `import lstmcore` alone.
