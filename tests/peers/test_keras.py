@@ -158,6 +158,28 @@ def test_what_makes_a_stack_wider_gets_no_gradients() -> None:
     np.testing.assert_array_equal(network.flat_gradients[added & ~read], 0.0)
 
 
+def test_a_network_of_float64() -> None:
+    chain = [K.Embedding(9, 3, dtype="float64"), K.GRU(5, dtype="float64"), K.Dense(2, dtype="float64")]
+    theirs = model(*chain)
+    network = lstmcore.from_keras(theirs)
+    assert network.dtype == np.float64
+    tokens, atol = np.random.default_rng(0).integers(0, 9, (4, 6)), 1e-14
+    if keras.backend.backend() == "torch":
+        atol = 2e-6  # there Keras multiplies matrices of float64 in float32
+    np.testing.assert_allclose(network.predict(tokens), numbers(theirs, tokens)[0], atol=atol)
+    np.testing.assert_allclose(numbers(lstmcore.to_keras(network), tokens)[0], network.predict(tokens), atol=atol)
+
+
+def test_a_file_runs_no_code(tmp_path: Path) -> None:
+    ran: list[int] = []
+    theirs = keras.Sequential([keras.Input((None, 4)), K.Lambda(lambda x: ran.append(1) or x), K.LSTM(3)])
+    theirs.save(tmp_path / "lambda.keras")
+    ran.clear()
+    with pytest.raises(ValueError, match=r"unsafe|safe_mode|lambda"):
+        lstmcore.from_keras(str(tmp_path / "lambda.keras"))
+    assert not ran
+
+
 def tokens_with_holes(rng: np.random.Generator) -> np.ndarray:
     tokens = rng.integers(1, 9, (6, 10)) * (rng.random((6, 10)) < 0.6)
     tokens[:, 4] = 3
@@ -241,6 +263,10 @@ UNMAPPED: list[tuple[Any, str]] = [
     (lambda: built(K.LSTM(3, activation="relu")), r"LSTMCells with activation='relu', recurrent_activation='sigmoid'"),
     (lambda: built(K.SimpleRNN(3, activation="linear")), "SimpleRNN 'simple_rnn.*' is of .* activation='linear'"),
     (lambda: built(K.Bidirectional(K.GRU(3), merge_mode="sum")), "merge_mode='sum': only 'concat' maps"),
+    (
+        lambda: built(K.Bidirectional(K.LSTM(4), backward_layer=K.LSTM(3, go_backwards=True))),
+        r"directions of different units, \[4, 3\]",
+    ),
     (lambda: built(K.LSTM(3, go_backwards=True)), "LSTM 'lstm.*' has go_backwards=True: map it with"),
     (lambda: built(K.GRU(3, go_backwards=True, return_sequences=True)), "returns sequences in reverse"),
     (lambda: built(K.GRU(3, dtype="mixed_bfloat16")), "dtype of the recurrent layers .* got 'bfloat16'"),

@@ -77,7 +77,7 @@ def test_a_module_of_layers_becomes_a_network() -> None:
     np.testing.assert_allclose(predict(network, tokens).reshape(4, 6, 3), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("pooling", ["last", None])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", None])
 @pytest.mark.parametrize("embedded", [False, True])
 def test_a_network_becomes_a_module(pooling: str | None, embedded: bool) -> None:
     recurrent = lstmcore.LSTM(5, 6, num_layers=2, bidirectional=True, seed=0)
@@ -111,6 +111,16 @@ def test_what_cannot_be_mapped_is_named(module: torch.nn.Module, message: str) -
         lstmcore.from_torch(module)
 
 
+def test_a_sequential_inside_counts_as_its_children() -> None:
+    head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(3, 1))
+    network = lstmcore.from_torch(torch.nn.Sequential(torch.nn.GRU(2, 3), head))
+    assert isinstance(network, Network)
+    assert network.dropout == 0.5
+    head.append(torch.nn.Tanh())
+    with pytest.raises(ValueError, match=r"module.1.2 is Tanh\(\)"):
+        lstmcore.from_torch(torch.nn.Sequential(torch.nn.GRU(2, 3), head))
+
+
 def test_dropout_before_the_recurrent_layer_is_lost_with_a_warning() -> None:
     module = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.LSTM(2, 3), torch.nn.Linear(3, 1))
     with pytest.warns(UserWarning, match=r"training alone is lost: module.0, Dropout\(p=0.1"):
@@ -122,8 +132,8 @@ def test_dropout_before_the_recurrent_layer_is_lost_with_a_warning() -> None:
 def test_cells_that_torch_has_not_are_named() -> None:
     with pytest.raises(ValueError, match="cell 'lstm_peephole' has no counterpart in torch"):
         lstmcore.to_torch(lstmcore.LSTM(2, 3, peepholes=True))
-    network = Network(lstmcore.GRU(2, 3), "mean", Dense(3, 1))
-    with pytest.raises(ValueError, match="pooling 'mean'"):
+    network = Network(lstmcore.GRU(2, 3), "attention", Dense(3, 1))
+    with pytest.raises(ValueError, match="pooling 'attention'"):
         lstmcore.to_torch(network)
     with pytest.raises(TypeError, match="layer must be a recurrent layer or a Network, got list"):
         lstmcore.to_torch([])  # type: ignore[arg-type]

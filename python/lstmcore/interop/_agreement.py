@@ -12,10 +12,15 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 """How far apart results may be, times the largest of them where that is above 1."""
 
 
-def compare(ours: Sequence[Array], theirs: Sequence[Array], name: str, library: str) -> None:
-    """Raise RuntimeError unless two lists of results, ours of the layer's dtype, are the same but for rounding."""
+def compare(
+    ours: Sequence[Array], theirs: Sequence[Array], name: str, library: str, precision: str | None = None
+) -> None:
+    """Raise RuntimeError unless two lists of results are the same but for rounding.
+
+    `precision` is what the other library computes in; None: the layer's dtype, which our results have.
+    """
     for mine, other in zip(ours, theirs, strict=True):
-        allowed = TOLERANCE[mine.dtype.name] * max(1.0, float(np.abs(other).max(initial=0.0)))
+        allowed = TOLERANCE[precision or mine.dtype.name] * max(1.0, float(np.abs(other).max(initial=0.0)))
         found = float(np.abs(mine - other).max(initial=0.0))
         if not found <= allowed:
             raise RuntimeError(f"{name} differs from {library} by {found:.3g} on random input, more than {allowed:.3g}")

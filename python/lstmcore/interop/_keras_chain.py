@@ -140,6 +140,9 @@ class Chain:
             missing: list[Any] = [None] * len(cells)
             ways = [missing, cells] if layer.go_backwards else [cells, missing]
         for k, pair in enumerate(zip(*ways, strict=True)):
+            units = [cell.units for cell in pair if cell is not None]
+            if len(set(units)) > 1:
+                raise ValueError(f"{named(layer)} has directions of different units, {units}")
             first = next(cell for cell in pair if cell is not None)
             dropped = 1 - (1 - self._dropped) * (1 - first.dropout)
             self.stages.append(Stage(named(layer), list(pair), layer.return_sequences or k + 1 < len(ways[0]), dropped))

@@ -7,6 +7,7 @@ the choice of options, and a check that both sides compute the same numbers.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,8 @@ def from_torch(module: torch.nn.Module, *, pooling: str | None = None) -> Recurr
     module : torch.nn.Module
         ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` of any depth, direction and projection; or a module whose children are, in
         this order, an ``nn.Embedding`` (may be missing), one of those, and an ``nn.Linear``, such as an
-        ``nn.Sequential`` of them. ``nn.Dropout`` between them sets the network's dropout. Of float32 or float64, on any
-        device; it is not changed.
+        ``nn.Sequential`` of them (inside a module it counts as its children). ``nn.Dropout`` between them sets the
+        network's dropout. Of float32 or float64, on any device; it is not changed.
     pooling : {"last", "mean", "max"} or None, default=None
         What the linear layer sees of the steps, which the module's children do not tell; None: every step.
 
@@ -87,7 +88,7 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
     ----------
     layer : Recurrent or Network
         Its cell must be one that torch has: "lstm" (projected or not), "gru", "rnn_tanh" or "rnn_relu". A network may
-        have an embedding; its dense layer must see the last step or every step.
+        have an embedding; its pooling must be "last", "mean", "max" or None.
 
     Returns
     -------
@@ -161,27 +162,36 @@ def _children(module: torch.nn.Module) -> dict[str, Any]:
 
     kinds = {"embedding": torch.nn.Embedding, "recurrent": torch.nn.RNNBase, "dense": torch.nn.Linear}
     found: dict[str, Any] = {"dropout": 0.0}
-    for name, child in module.named_children():
+    for name, child in _flat(module, "module"):
         if isinstance(child, torch.nn.Dropout):
             if "recurrent" in found:
                 found["dropout"] = child.p
             elif child.p:
-                lost = f"module.{name}, {child} before the recurrent layer"
+                lost = f"{name}, {child} before the recurrent layer"
                 warnings.warn(f"what concerns training alone is lost: {lost}", stacklevel=4)
             continue
         role = next((role for role, kind in kinds.items() if isinstance(child, kind)), None)
         if role is None:
-            raise ValueError(f"module.{name} is {child}: only Embedding, LSTM, GRU, RNN, Dropout and Linear map")
+            raise ValueError(f"{name} is {child}: only Embedding, LSTM, GRU, RNN, Dropout and Linear map")
         later = list(kinds)[list(kinds).index(role) :]
         if any(other in found for other in later):
-            raise ValueError(
-                f"module.{name} is {child}: one Embedding, one recurrent and one Linear map, in this order"
-            )
+            raise ValueError(f"{name} is {child}: one Embedding, one recurrent and one Linear map, in this order")
         found[role] = child
     for role, wanted in (("recurrent", "an nn.LSTM, nn.GRU or nn.RNN"), ("dense", "an nn.Linear")):
         if role not in found:
             raise ValueError(f"module must have {wanted} among its children, got {module}")
     return found
+
+
+def _flat(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The children of a module with their names, those of an nn.Sequential in its place."""
+    import torch
+
+    for own, child in module.named_children():
+        if isinstance(child, torch.nn.Sequential):
+            yield from _flat(child, f"{name}.{own}")
+        else:
+            yield f"{name}.{own}", child
 
 
 def _network(parts: dict[str, Any], pooling: str | None) -> Network:
@@ -207,10 +217,8 @@ def _network(parts: dict[str, Any], pooling: str | None) -> Network:
 def _torch_network(network: Network) -> torch.nn.Module:
     import torch
 
-    if network.pooling not in (None, "last"):
-        raise ValueError(
-            f"pooling {network.pooling!r} has no counterpart in a module of layers; it must be 'last' or None"
-        )
+    if network.pooling == "attention":
+        raise ValueError("pooling 'attention' has no counterpart in a module of layers")
     if network.initial is not None:
         raise ValueError(f"static features ({network.n_static}) have no counterpart in a module of layers")
     dtype = getattr(torch, network.dtype.name)
@@ -236,6 +244,8 @@ def _torch_network(network: Network) -> torch.nn.Module:
             if network.pooling == "last":
                 h = states[0] if isinstance(states, tuple) else states
                 y = torch.cat(list(h[-2:]), 1) if self.recurrent.bidirectional else h[-1]
+            elif network.pooling is not None:
+                y = y.mean(1) if network.pooling == "mean" else y.amax(1)
             result: torch.Tensor = self.dense(self.dropout(y))
             return result
 
