@@ -160,7 +160,7 @@ sanitize: $(VENV)/.build-tools
 	$(CMAKE) --build build/sanitize
 	$(CTEST) --test-dir build/sanitize --parallel 2 --output-on-failure
 
-CPP_FILES := $(shell find include src tests/cpp bench \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
+CPP_FILES := $(shell find include src tests/cpp examples/cpp bench \( -name '*.hpp' -o -name '*.cpp' \) -not -path '*/build/*')
 PY_FOLDERS := $(wildcard python tests bench examples docs)
 
 lint: $(VENV)/.lint-tools $(VENV)/.installed

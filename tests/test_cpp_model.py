@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from lstmcore.pooling import Pooling
 from lstmcore.sequences import as_sequences
 from lstmcore.time_delay import CELLS as TIME_DELAY_CELLS
 
-PROGRAM = Path(__file__).parent.parent / "build" / "cpp" / "examples" / "predict"
+ROOT = Path(__file__).parent.parent
+PROGRAM = ROOT / "build" / "cpp" / "examples" / "predict"
+PAGE_PROGRAM = ROOT / "build" / "cpp" / "page"
 QUICK: dict[str, Any] = dict(hidden_size=7, max_epochs=1, random_state=0)
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="`make test-cpp` builds the program")
@@ -178,6 +181,19 @@ def test_a_calendar_comes_as_columns(path: Path) -> None:
     ahead = np.concatenate([known[1:61], known[2:62]], axis=1)
     rows = np.concatenate([y.to_numpy()[:, None], ahead], axis=1)
     same(run(path, [rows]), forecaster.model_.forecasts(y.to_numpy(), known=known))
+
+
+def test_the_program_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "guide" / "cpp.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    done = subprocess.run([str(PAGE_PROGRAM)], capture_output=True, text=True, check=True)
+    session = names["clf"].session(2)
+    for _ in range(20):
+        probabilities = session.step_proba(np.ones((2, 3)))
+    assert done.stdout == f"down: {probabilities[0, 0]:g}\n"
 
 
 def test_what_cannot_run_is_named(tmp_path: Path, path: Path, X: list[np.ndarray]) -> None:

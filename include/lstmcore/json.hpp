@@ -21,7 +21,7 @@ class Json {
  public:
   enum class Type { Null, Bool, Number, String, Array, Object };
   static constexpr int kDeepest = 32;
-  static constexpr std::size_t kMostValues = std::size_t{1} << 20;
+  static constexpr std::size_t kMostValues = std::size_t{1} << 21;
 
   // Throws std::runtime_error that names the place.
   static Json parse(std::string_view text);
