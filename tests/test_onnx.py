@@ -197,7 +197,7 @@ def classifier() -> tuple[Graph, dict[str, np.ndarray]]:
         Node("ArgMax", ["probabilities"], ["label"], {"axis": 1, "keepdims": 0}),
     ]
     outputs = ["probabilities", "label"]
-    return Graph({"tokens": (np.dtype(np.int64), ("B", "T"))}, outputs, nodes, constants, 18), constants
+    return Graph({"tokens": (np.dtype(np.int64), ("B", "T"))}, outputs, nodes, constants, opset=18), constants
 
 
 def test_a_whole_graph() -> None:
