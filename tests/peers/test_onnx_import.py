@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def test_every_node_is_tested() -> None:
 
 
 class Tagger(torch.nn.Module):
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: type = torch.nn.LSTM) -> None:
         super().__init__()
         self.embedding = torch.nn.Embedding(13, 6)
         self.recurrent = kind(6, 11, num_layers=2, bidirectional=True, batch_first=True)
@@ -173,23 +173,57 @@ class Tagger(torch.nn.Module):
         return result
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning")
+def export(module: torch.nn.Module, path: Path) -> None:
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "B", 1: "T"}}}
+    torch.onnx.export(module, (torch.zeros(3, 8, dtype=torch.int64),), path, opset_version=17, dynamo=False, **names)
+
+
+exporting = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning"
+)
+
+
+@exporting
 @pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
 def test_models_from_torch(kind: type, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Tagger(kind).eval()
-    path = tmp_path / "tagger.onnx"
-    buffer = io.BytesIO()
-    tokens = torch.randint(0, 13, (3, 8))
-    axes = {"x": {0: "B", 1: "T"}}
-    torch.onnx.export(module, (tokens,), buffer, input_names=["x"], dynamic_axes=axes, opset_version=17, dynamo=False)
-    path.write_bytes(buffer.getvalue())
-    model = lstmcore.from_onnx(path)
+    export(module, tmp_path / "tagger.onnx")
+    model = lstmcore.from_onnx(tmp_path / "tagger.onnx")
     assert len(model.layers) == 2
     for shape in ((3, 8), (1, 1), (5, 20)):
         tokens = torch.randint(0, 13, shape)
-        (found,) = model({"x": tokens.numpy()}).values()
+        found = model({"x": tokens.numpy()})["y"]
         np.testing.assert_allclose(found, module(tokens).detach().numpy(), rtol=0, atol=1e-6)
+
+
+@exporting
+def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    export(Tagger().eval(), tmp_path / "tagger.onnx")
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "interop.md").read_text(encoding="utf-8")
+    block = re.findall("^```py\n(.*?)^```", page.split("## From ONNX")[1], re.DOTALL | re.MULTILINE)[0]
+    exec(block, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*?  # (.*)$", block, re.MULTILINE)
+
+
+def test_inputs_that_may_be_left_out() -> None:
+    add, w = helper.make_node("Add", ["X", "w"], ["Y"]), f(2)
+    model = of_node(add, {"X": f(2), "w": w}, w=w)
+    loaded = lstmcore.from_onnx(model)
+    x = f(2)
+    assert loaded.optional == ["w"]
+    assert np.array_equal(loaded({"X": x})["Y"], x + w)
+    assert np.array_equal(loaded({"X": x, "w": x})["Y"], x + x)
+    model.ir_version = 3  # there, every initializer is listed as an input
+    assert list(lstmcore.from_onnx(model).inputs) == ["X"]
+
+
+def test_text_as_labels() -> None:
+    labels = np.array(["no", "yes"], object)
+    node = helper.make_node("Gather", ["labels", "X"], ["Y"])
+    found = lstmcore.from_onnx(of_node(node, {"X": ints(1, 0)}, labels=labels))({"X": ints(1, 0)})
+    assert found["Y"].tolist() == ["yes", "no"]
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -270,6 +270,8 @@ def _array(tensor: Any, where: str) -> Array:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{where} cannot be read: {error}") from None
+    if array.dtype.kind == "O":  # text
+        return array.astype(str)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where} is of {array.dtype}, which cannot be mapped")
     return array
