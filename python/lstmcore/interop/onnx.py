@@ -99,7 +99,10 @@ class OnnxModel:
             for name in node.inputs:
                 if name not in known:
                     raise ValueError(f"{node} reads {name!r}, which nothing before it computes")
-            step = self._step(node, graph.opset)
+            try:
+                step = self._step(node, graph.opset)
+            except (TypeError, AttributeError) as error:  # an attribute of a type that the operator does not have
+                raise ValueError(f"{node} cannot be read: {error}") from error
             if all(name == "" or name in self._constants for name in node.inputs):
                 self._constants.update(_computed(*step, self._constants))
             else:
@@ -200,8 +203,6 @@ def _computed(
 
 
 def _read(model: ModelProto) -> Graph:
-    from onnx import helper
-
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < _OLDEST_OPSET:
@@ -219,12 +220,24 @@ def _read(model: ModelProto) -> Graph:
             if model.ir_version < _FIRST_WITH_OPTIONAL_INPUTS or value.name in weights:
                 continue
             defaults[value.name] = constants.pop(value.name)
-        if value.type.WhichOneof("value") != "tensor_type" or value.type.tensor_type.elem_type == 8:
-            raise ValueError(f"input {value.name!r} is not a tensor of numbers, and cannot be mapped")
+        if value.type.WhichOneof("value") != "tensor_type":
+            raise ValueError(f"input {value.name!r} is not a tensor, and cannot be mapped")
         kind = value.type.tensor_type
         shape = tuple(_size(dim) for dim in kind.shape.dim) if kind.HasField("shape") else None
-        inputs[value.name] = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape
+        inputs[value.name] = _dtype(kind.elem_type, f"input {value.name!r}"), shape
     return Graph(inputs, [value.name for value in graph.output], nodes, constants, defaults, opset)
+
+
+def _dtype(kind: Any, where: str) -> np.dtype[Any]:
+    from onnx import helper
+
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
+    except (KeyError, TypeError):
+        dtype = np.dtype("V")
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{where} is of element type {kind}, which cannot be mapped")
+    return dtype
 
 
 def _size(dim: Any) -> int | str | None:
@@ -257,7 +270,7 @@ def _attribute(attribute: Any, node: Node) -> Any:
         )
     value = helper.get_attribute_value(attribute)
     if node.op == "Cast" and attribute.name == "to":
-        return np.dtype(helper.tensor_dtype_to_np_dtype(value))
+        return _dtype(value, where)
     return value if attribute.type in (AttributeProto.FLOAT, AttributeProto.INT) else list(value)
 
 
