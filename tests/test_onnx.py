@@ -197,7 +197,7 @@ def classifier() -> tuple[Graph, dict[str, np.ndarray]]:
         Node("ArgMax", ["probabilities"], ["label"], {"axis": 1, "keepdims": 0}),
     ]
     outputs = ["probabilities", "label"]
-    return Graph({"tokens": (np.dtype(np.int64), ("B", "T"))}, outputs, nodes, constants, 18), constants
+    return Graph({"tokens": (np.dtype(np.int64), ("B", "T"))}, outputs, nodes, constants, opset=18), constants
 
 
 def test_a_whole_graph() -> None:
@@ -271,6 +271,7 @@ BAD_ATTRIBUTES: list[tuple[str, dict[str, Any], str]] = [
     ("GRU", {"activations": ["Sigmoid", "Tan"]}, "activation of node 'cell' .* got 'tan' .did you mean 'tanh'"),
     ("RNN", {"activations": ["Affine"]}, "must give activation_alpha of 'Affine'"),
     ("RNN", {"activation_alpha": [0.5]}, "activation_alpha of node 'cell' .* has 1 more"),
+    ("RNN", {"activation_alpha": 0.5}, r"node 'cell' \(RNN\) cannot be read: 'float' object"),
     ("RNN", {"clip": -1.0}, r"clip of node 'cell' \(RNN\) must be 0 or more, got -1.0"),
 ]
 

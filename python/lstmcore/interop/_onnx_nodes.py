@@ -63,6 +63,8 @@ class Graph:
         In an order in which they can be computed.
     constants : dict of str to ndarray
         Initializers.
+    defaults : dict of str to ndarray
+        Of the inputs that a call may leave out.
     opset : int
         Version of the operators.
     """
@@ -71,6 +73,7 @@ class Graph:
     outputs: Sequence[str]
     nodes: Sequence[Node]
     constants: dict[str, Array] = field(default_factory=dict)
+    defaults: dict[str, Array] = field(default_factory=dict)
     opset: int = 22
 
 

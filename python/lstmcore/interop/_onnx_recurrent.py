@@ -48,6 +48,11 @@ _OWN_ATTRIBUTES = {"LSTM": {"input_forget"}, "GRU": {"linear_before_reset"}, "RN
 WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
 
 
+def weights_of(node: Node) -> dict[str, str]:
+    """Return the names of the values that are the node's W, R, B and P, as far as it has them."""
+    return {WEIGHTS[place]: name for place, name in enumerate(node.inputs) if place in WEIGHTS and name}
+
+
 class GeneralRecurrent(Recurrent):
     """A layer whose activations are chosen at run time: for inference.
 

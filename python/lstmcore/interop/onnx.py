@@ -12,7 +12,7 @@ from lstmcore import _validation as check
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.interop._onnx_nodes import NODES, Graph, Node, function
-from lstmcore.interop._onnx_recurrent import WEIGHTS, RecurrentNode
+from lstmcore.interop._onnx_recurrent import WEIGHTS, RecurrentNode, weights_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _OLDEST_OPSET = 7
+_FIRST_WITH_OPTIONAL_INPUTS = 4  # version of the file format
 
 
 def from_onnx(model: ModelProto | str | os.PathLike[str]) -> OnnxModel:
@@ -76,7 +77,9 @@ class OnnxModel:
     Attributes
     ----------
     inputs : dict of str to (dtype, shape)
-        What a call takes. A size that may vary is a name or None.
+        What a call takes. A size that may vary is a name or None; so is the shape, if any will do.
+    optional : list of str
+        The inputs that a call may leave out, since the model has a value for them.
     outputs : list of str
         What a call returns.
     layers : dict of str to Recurrent
@@ -88,14 +91,18 @@ class OnnxModel:
     def __init__(self, graph: Graph) -> None:
         self.inputs, self.outputs = dict(graph.inputs), list(graph.outputs)
         self.layers: dict[str, Recurrent] = {}
-        self._constants = dict(graph.constants)
+        self.optional = list(graph.defaults)
+        self._constants, self._defaults = dict(graph.constants), dict(graph.defaults)
         self._steps: list[tuple[Node, Callable[..., Any], list[str]]] = []
         known = {"", *self.inputs, *self._constants}
         for node in graph.nodes:
             for name in node.inputs:
                 if name not in known:
                     raise ValueError(f"{node} reads {name!r}, which nothing before it computes")
-            step = self._step(node, graph.opset)
+            try:
+                step = self._step(node, graph.opset)
+            except (TypeError, AttributeError) as error:  # an attribute of a type that the operator does not have
+                raise ValueError(f"{node} cannot be read: {error}") from error
             if all(name == "" or name in self._constants for name in node.inputs):
                 self._constants.update(_computed(*step, self._constants))
             else:
@@ -111,7 +118,7 @@ class OnnxModel:
         Parameters
         ----------
         inputs : dict of str to array-like
-            Every input of the model by its name. Converted to the model's dtypes.
+            Every input of the model but those that are optional, by its name. Converted to the model's dtypes.
 
         Returns
         -------
@@ -124,7 +131,7 @@ class OnnxModel:
             If an input is missing, unknown or not as the model describes it, or if a node cannot compute; the message
             names it and quotes shapes.
         """
-        values = {**self._constants, **self._checked(inputs)}
+        values = {**self._constants, **self._defaults, **self._checked(inputs)}
         for step in self._steps:
             values.update(_computed(*step, values))
         return {name: values[name] for name in self.outputs}
@@ -139,13 +146,11 @@ class OnnxModel:
             if node.op not in NODES:
                 raise ValueError(f"{node} cannot be mapped; operators that can: {', '.join([*_RECURRENT, *NODES])}")
             return node, function(node, opset), list(node.inputs)
-        weights = {}
-        for place, name in enumerate(node.inputs):
-            if place in WEIGHTS and name:
-                if name not in self._constants:
-                    raise ValueError(f"{WEIGHTS[place]} of {node} must be a constant, but it is computed by the model")
-                weights[WEIGHTS[place]] = self._constants[name]
-        recurrent = RecurrentNode(node, weights)
+        weights = weights_of(node)
+        for role, name in weights.items():
+            if name not in self._constants:
+                raise ValueError(f"{role} of {node} must be a constant, but {name!r} depends on the inputs")
+        recurrent = RecurrentNode(node, {role: self._constants[name] for role, name in weights.items()})
         self.layers[node.label] = recurrent.layer
         return node, recurrent, [name for place, name in enumerate(node.inputs) if place not in WEIGHTS]
 
@@ -156,6 +161,8 @@ class OnnxModel:
             check.choice(name, "input", self.inputs)
         values = {}
         for name, (dtype, shape) in self.inputs.items():
+            if name not in inputs and name in self._defaults:
+                continue
             if name not in inputs:
                 raise ValueError(f"input {name!r} is missing; the model takes {', '.join(map(repr, self.inputs))}")
             array = check.numeric(inputs[name], f"input {name!r}")
@@ -196,8 +203,6 @@ def _computed(
 
 
 def _read(model: ModelProto) -> Graph:
-    from onnx import helper
-
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < _OLDEST_OPSET:
@@ -205,18 +210,34 @@ def _read(model: ModelProto) -> Graph:
     graph = model.graph
     if graph.sparse_initializer:
         raise ValueError(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse, which cannot be mapped")
+    nodes = [_node(proto) for proto in graph.node]
     constants = {tensor.name: _array(tensor, f"initializer {tensor.name!r}") for tensor in graph.initializer}
-    inputs = {}
+    weights = {name for node in nodes if node.op in _RECURRENT for name in weights_of(node).values()}
+    inputs, defaults = {}, {}
     for value in graph.input:
         if value.name in constants:
-            continue
-        if value.type.WhichOneof("value") != "tensor_type" or value.type.tensor_type.elem_type == 8:
-            raise ValueError(f"input {value.name!r} is not a tensor of numbers, and cannot be mapped")
+            # An input with a value. In the oldest files all weights are such; later, who lists them means them fixed.
+            if model.ir_version < _FIRST_WITH_OPTIONAL_INPUTS or value.name in weights:
+                continue
+            defaults[value.name] = constants.pop(value.name)
+        if value.type.WhichOneof("value") != "tensor_type":
+            raise ValueError(f"input {value.name!r} is not a tensor, and cannot be mapped")
         kind = value.type.tensor_type
         shape = tuple(_size(dim) for dim in kind.shape.dim) if kind.HasField("shape") else None
-        inputs[value.name] = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape
-    nodes = [_node(proto) for proto in graph.node]
-    return Graph(inputs, [value.name for value in graph.output], nodes, constants, opset)
+        inputs[value.name] = _dtype(kind.elem_type, f"input {value.name!r}"), shape
+    return Graph(inputs, [value.name for value in graph.output], nodes, constants, defaults, opset)
+
+
+def _dtype(kind: Any, where: str) -> np.dtype[Any]:
+    from onnx import helper
+
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
+    except (KeyError, TypeError):
+        dtype = np.dtype("V")
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{where} is of element type {kind}, which cannot be mapped")
+    return dtype
 
 
 def _size(dim: Any) -> int | str | None:
@@ -249,7 +270,7 @@ def _attribute(attribute: Any, node: Node) -> Any:
         )
     value = helper.get_attribute_value(attribute)
     if node.op == "Cast" and attribute.name == "to":
-        return np.dtype(helper.tensor_dtype_to_np_dtype(value))
+        return _dtype(value, where)
     return value if attribute.type in (AttributeProto.FLOAT, AttributeProto.INT) else list(value)
 
 
@@ -262,6 +283,8 @@ def _array(tensor: Any, where: str) -> Array:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{where} cannot be read: {error}") from None
+    if array.dtype.kind == "O":  # text
+        return array.astype(str)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where} is of {array.dtype}, which cannot be mapped")
     return array
