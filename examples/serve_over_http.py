@@ -7,8 +7,8 @@ model says of all that this user has sent so far. Users come and go: one who has
 state goes to a database, from where it comes back with the next request.
 
 The model is loaded once, before the workers are forked, so that they share its memory. Each worker has a port and users
-of its own: a balancer sends a user to the same worker each time, for instance nginx with ``hash $arg_user``. The database
-is shared, so a user who is sent elsewhere only has to be parked first.
+of its own: a balancer sends a user to the same worker each time, for instance nginx with ``hash $arg_user``. The
+database is shared, so a user who is sent elsewhere only has to be parked first.
 
 ``pip install fastapi uvicorn "lstmcore[sklearn]"``, then ``python serve_over_http.py --workers 2``, and
 
