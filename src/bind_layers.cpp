@@ -89,7 +89,6 @@ void register_pooling(py::module_& m, const std::string& suffix) {
              return std::make_unique<Pooling>(lstmcore::Pooling<S>(lstmcore::pooling_kind(kind), width));
            }),
            py::arg("kind"), py::arg("width"))
-      .def_property_readonly("state_width", [](const Pooling& self) { return self.layer.state_width(); })
       .def(
           "infer", [](Pooling& self, const Array<S>& y, const Ints& sizes) { return self.run(y, sizes, false); },
           strict("y"), strict("batch_sizes"))
@@ -97,7 +96,6 @@ void register_pooling(py::module_& m, const std::string& suffix) {
           "forward", [](Pooling& self, const Array<S>& y, const Ints& sizes) { return self.run(y, sizes, true); },
           strict("y"), strict("batch_sizes"))
       .def("backward", &Pooling::backward, strict("dfeatures"))
-      .def("step", &Pooling::step, strict("y"), strict("state"), "Features after one more step; state in place.")
       .def("attention", &Pooling::attention, strict("y"), strict("batch_sizes"), "The weight of each row.");
 }
 

@@ -94,16 +94,6 @@ struct BoundPooling : Bound<S, lstmcore::Pooling<S>> {
     return dy;
   }
 
-  Array<S> step(const Array<S>& y, Array<S> state) const {
-    const std::int64_t B = y.ndim() == 2 ? y.shape(0) : 0;
-    const lstmcore::Steps steps = steps_of(y, Ints(1, &B));
-    require(state.ndim() == 2 && state.shape(0) == B && state.shape(1) == layer.state_width(),
-            "state must be [B, " + std::to_string(layer.state_width()) + "]");
-    Array<S> features = make_matrix<S>(B, layer.W);
-    layer.advance(steps, y.data(), state.mutable_data(), features.mutable_data());
-    return features;
-  }
-
   Array<S> attention(const Array<S>& y, const Ints& batch_sizes) const {
     require(layer.n_parameters() > 0, "only attention has weights");
     const lstmcore::Steps steps = steps_of(y, batch_sizes);

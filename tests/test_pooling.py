@@ -60,19 +60,15 @@ def test_features(kind: str, width: int, dtype: str, rng: np.random.Generator) -
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9), width=st.integers(1, 40), seed=st.integers(0, 9))
-def test_steps_give_the_bits_of_the_whole(lengths: list[int], width: int, seed: int) -> None:
+def test_batches_give_the_bits_of_single_sequences(lengths: list[int], width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     batch, sequences = make_batch(np.array(lengths), width, "float32", rng)
     for kind in POOLINGS:
         pooling = make_pooling(kind, width, "float32", rng)
         whole = pooling(batch.x, batch.batch_sizes)
         for rows, features in zip(sequences, whole, strict=True):
-            state = pooling.start(2)
-            for t, row in enumerate(rows):  # in the other stream the sequence begins anew at every step
-                state[1] = 0
-                step = pooling.step(np.stack((row, row)), state)
-                assert step[1].tobytes() == pooling(row[None], np.array([1])).tobytes(), t
-            assert step[0].tobytes() == features.tobytes()
+            alone = pooling(np.ascontiguousarray(rows), np.ones(len(rows), np.int64))
+            assert alone[0].tobytes() == features.tobytes()
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
@@ -190,7 +186,5 @@ def test_bad_input() -> None:
         pooling(np.zeros((4, 2), np.float32), np.array([4]))
     with pytest.raises(TypeError):
         pooling(y.astype(float), np.array([4]))
-    with pytest.raises(ValueError, match=r"state must be \[B, 4\]"):
-        pooling.step(y, np.zeros((4, 3), np.float32))
     with pytest.raises(ValueError, match="only kind='attention' has attention weights, this is 'mean'"):
         pooling.attention(y, np.array([4]))

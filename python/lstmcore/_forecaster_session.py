@@ -46,10 +46,10 @@ class ForecasterSession(LiveStreams):
 
     def _open(self) -> None:
         model, layout = self.model, self.model.layout
-        n_quantiles = len(layout.quantiles or (0.5,))
+        self._n_quantiles = n_quantiles = len(layout.quantiles or (0.5,))
         answers = Standardizer(*(np.repeat(each, n_quantiles) for each in vars(model.scaling.outputs).values()))
         inputs = Inputs(model.network.n_features, model.network.dtype, scaler=model.scaling.inputs)
-        self._network = NetworkSession(model.network, self.n_streams, None, inputs, answers, n_quantiles=n_quantiles)
+        self._network = NetworkSession(model.network, self.n_streams, None, inputs, answers)
         self._core, self._frame = self._network._core, model.scaling.frame.core(layout.n_targets)
         self._memory = model.start(self.n_streams).memory
         self._latest = np.zeros((self.n_streams, layout.horizon, layout.n_targets, n_quantiles))
@@ -92,10 +92,10 @@ class ForecasterSession(LiveStreams):
         chosen = None if streams is None else self._chosen(streams)
         answer: Any = -1
         if X is None and known is None and not layout.n_covariates:
-            answer = self._core.forecast(self._frame, self._memory, y, None, chosen)
+            answer = self._core.forecast(self._frame, self._memory, y, None, chosen, self._n_quantiles)
         if type(answer) is int:
             now, beside = self._checked(y, X, known, self.n_streams if chosen is None else len(chosen))
-            answer = self._core.forecast(self._frame, self._memory, now, beside, chosen)
+            answer = self._core.forecast(self._frame, self._memory, now, beside, chosen, self._n_quantiles)
             if type(answer) is int:
                 raise self._error(now, beside, chosen)
         forecasts = answer.reshape(len(answer), *self._latest.shape[1:])

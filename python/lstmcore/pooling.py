@@ -31,11 +31,6 @@ class Pooling(Layer):
     dtype : {"float32", "float64"}, default="float32"
         Type of parameters, inputs and outputs.
 
-    Attributes
-    ----------
-    state_width : int
-        Columns of the state that `step` advances.
-
     Raises
     ------
     ValueError, TypeError
@@ -62,7 +57,6 @@ class Pooling(Layer):
     def _build(self) -> None:
         make = core.PoolingF32 if self.dtype == np.float32 else core.PoolingF64
         self._core = make(self.kind, self.width)
-        self.state_width = int(self._core.state_width)
         self._own_parameters()
 
     def __call__(self, y: Array, batch_sizes: Array) -> Array:
@@ -76,26 +70,6 @@ class Pooling(Layer):
     def backward(self, dfeatures: Array) -> Array:
         """Add into the gradients, given that of the features [B, width]; return the gradient of y [N, width]."""
         return self._core.backward(dfeatures)
-
-    def start(self, n_streams: int) -> Array:
-        """Return the state of streams without a step yet: zeros [n_streams, state_width]."""
-        return np.zeros((n_streams, self.state_width), self.dtype)
-
-    def step(self, y: Array, state: Array) -> Array:
-        """Advance by one step.
-
-        Parameters
-        ----------
-        y : ndarray [B, width]
-        state : ndarray [B, state_width]
-            From `start`; written in place. A stream whose row is set to zero starts anew.
-
-        Returns
-        -------
-        ndarray [B, width]
-            The features of the steps so far, with the bits that a call on all of them gives.
-        """
-        return self._core.step(y, state)
 
     def attention(self, y: Array, batch_sizes: Array) -> Array:
         """Return how much of each row goes into the features: [N], the sum over a sequence is 1.

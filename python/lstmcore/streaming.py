@@ -6,7 +6,6 @@ The core holds the states and does a step in one call, from raw values to output
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lstmcore.model import SequenceModel
     from lstmcore.network import Network
 
+ANSWERS = ("outputs", "largest", "rescaled")  # what the core makes of outputs, by number
 _FORMAT = 1
 _KEY = "lstmcore.streams"
 _Self = TypeVar("_Self", bound="LiveStreams")
@@ -151,8 +151,6 @@ class NetworkSession(LiveStreams):
         Gives outputs their units back, for the answer "rescaled".
     answer : {"outputs", "largest", "rescaled"}, default="outputs"
         What `step` returns: the outputs [n, n_outputs], the column of the largest [n], or outputs in their units.
-    n_quantiles : int
-        Of each target of a forecaster.
     """
 
     def __init__(
@@ -163,7 +161,6 @@ class NetworkSession(LiveStreams):
         inputs: Inputs | None = None,
         scaler: Standardizer | None = None,
         answer: str = "outputs",
-        n_quantiles: int = 1,
     ) -> None:
         super().__init__(n_streams)
         network.check_steps()
@@ -171,11 +168,11 @@ class NetworkSession(LiveStreams):
             n_tokens = None if network.embedding is None else network.embedding.n_tokens
             inputs = Inputs(network.n_features, network.dtype, n_tokens=n_tokens)
         self.network, self._inputs, self._scaler = network, inputs, scaler
-        self._form, self._n_quantiles = answer, n_quantiles
+        self._answer = ANSWERS.index(answer)
         self._static = None if static is None else np.array(static)
         self._open()
 
-    _made = ("_core", "_answer")
+    _made = ("_core",)
 
     def _open(self) -> None:
         """Make streams, each at its start."""
@@ -191,9 +188,7 @@ class NetworkSession(LiveStreams):
             self.n_streams,
             [] if scaler is None else scaler.mean,
             [] if scaler is None else scaler.scale,
-            self._n_quantiles,
         )
-        self._answer = getattr(self._core, self._form)
         NetworkSession.reset(self)
 
     def reset(self, streams: Any = None, static: Array | None = None) -> None:
@@ -235,21 +230,21 @@ class NetworkSession(LiveStreams):
 
     def outputs(self, x: Any, streams: Any = None) -> Array:
         """Advance streams by one step, as `Session.step`; returns the network's outputs [n, n_outputs]."""
-        return self._advance(self._core.outputs, x, streams)
+        return self._advance(x, streams, 0)
 
     def step(self, x: Any, streams: Any = None) -> Any:
         """Advance streams by one step of x [n, I]; return the answer."""
-        return self._advance(self._answer, x, streams)
+        return self._advance(x, streams, self._answer)
 
-    def _advance(self, call: Callable[[Any, Array | None], Any], x: Any, streams: Any) -> Array:
+    def _advance(self, x: Any, streams: Any, answer: int) -> Array:
         """Call the core; it says with an int what it does not take."""
         chosen = None if streams is None else self._chosen(streams)
-        result = call(x, chosen)
+        result: Any = self._core.step(x, chosen, answer)
         if type(result) is not int:
             return result
         numbers = self._everyone if chosen is None else chosen
         rows = self._rows(x, len(numbers))
-        result = call(rows, chosen)
+        result = self._core.step(rows, chosen, answer)
         if type(result) is int:
             raise self._inputs.step_error(rows, result, numbers)
         return result
@@ -366,7 +361,7 @@ class Session(NetworkSession):
         ValueError, TypeError, IndexError
             If `x` has another shape or is not finite, or there are no such streams; all stay as they are.
         """
-        return self.model._live(self._advance(self._answer, x, streams))
+        return self.model._live(self._advance(x, streams, self._answer))
 
     def step_proba(self, x: Any, streams: Any = None) -> Array:
         """Advance streams of a classifier or tagger by one step; returns probabilities [n, n_classes]."""
