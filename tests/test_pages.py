@@ -16,7 +16,8 @@ pytest.importorskip("sklearn")
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NEEDS = {"interop": ("torch", "keras", "onnx", "onnxruntime")}  # what a page imports that is not installed with the tests
+# What a page imports that is not installed with the tests.
+NEEDS = {"interop": ("torch", "keras", "onnx", "onnxruntime")}
 PRINTED = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
 
 

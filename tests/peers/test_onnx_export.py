@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -315,14 +314,6 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     assert loaded.opset_import[0].version == 15
     assert (loaded.producer_name, loaded.producer_version) == ("lstmcore", lstmcore.__version__)
     assert {each.key: each.value for each in loaded.metadata_props}["lstmcore.kind"] == "layer"
-
-
-def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    page = Path(__file__).parents[2] / "docs" / "guide" / "interop.md"
-    (block,) = re.findall("```py\n(.*?)```", page.read_text(encoding="utf-8").split("## To ONNX")[1], re.DOTALL)
-    exec(compile(block, str(page), "exec"), {})
-    assert capsys.readouterr().out == "True True\n"
 
 
 @pytest.mark.skipif(onnx.defs.onnx_opset_version() <= NEWEST, reason="this onnx writes nothing newer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +194,6 @@ def test_models_from_torch(kind: type, tmp_path: Path) -> None:
         tokens = torch.randint(0, 13, shape)
         found = model({"x": tokens.numpy()})["y"]
         np.testing.assert_allclose(found, module(tokens).detach().numpy(), rtol=0, atol=1e-6)
-
-
-@exporting
-def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    export(Tagger().eval(), tmp_path / "tagger.onnx")
-    page = (Path(__file__).parents[2] / "docs" / "guide" / "interop.md").read_text(encoding="utf-8")
-    block = re.findall("^```py\n(.*?)^```", page.split("## From ONNX")[1], re.DOTALL | re.MULTILINE)[0]
-    exec(block, {})
-    assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*?  # (.*)$", block, re.MULTILINE)
 
 
 def test_inputs_that_may_be_left_out() -> None:
