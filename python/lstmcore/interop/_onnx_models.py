@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lstmcore import _series
 from lstmcore._inputs import Inputs
+from lstmcore._isa import core
 from lstmcore._recurrent import Recurrent
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
@@ -236,7 +236,7 @@ def _recent_size(frame: Any, change: Value, steps: Steps) -> tuple[Value, Value]
         return [mean], [before[0], mean]
 
     def size(mean_square: Value) -> Value:
-        return graph("Max", graph("Sqrt", mean_square), _series._SMALLEST_UNIT)
+        return graph("Max", graph("Sqrt", mean_square), core.Frame.smallest_unit)
 
     start = graph.constant(np.ones((1, 1))).expand(steps.batch, change.size(2))
     before, after = graph.scan(step, [start], [change * change])[1]
