@@ -322,7 +322,8 @@ void register_kind(py::module_& m, const char* stack, const char* name) {
 
 void register_streams(py::module_& m) {
   py::class_<Frame>(m, "Frame", py::module_local())
-      .def_property_readonly_static("smallest_unit", [](const py::object&) { return Frame::kSmallestUnit; })
+      .def_property_readonly_static(
+          "limits", [](const py::object&) { return py::make_tuple(Frame::kSmallestUnit, Frame::kLargestChange); })
       .def(py::init([](Index n, Index period, double halflife) { return Frame{n, period, halflife}; }))
       .def("unit", &units, strict("memory"))
       .def("advance", &advance, strict("y"), strict("memory"), py::arg("horizon"), py::arg("hold"));

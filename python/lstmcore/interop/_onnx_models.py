@@ -221,7 +221,7 @@ def _framed(frame: Any, y: Value, steps: Steps, horizon: int) -> tuple[list[Valu
     if period > 1:
         seen.append((y - known.slice(0, period - 1, n_steps + (period - 1))) / size)
     if before is not None:
-        limit = _series._LARGEST_CHANGE
+        limit = core.Frame.limits[1]
         seen = [graph("Clip", each / before, -limit, limit) for each in seen]
     rows = graph.constant(np.arange(horizon) % period) + steps.lengths.expand_dims(1)
     return seen, known.at(rows), unit
@@ -236,7 +236,7 @@ def _recent_size(frame: Any, change: Value, steps: Steps) -> tuple[Value, Value]
         return [mean], [before[0], mean]
 
     def size(mean_square: Value) -> Value:
-        return graph("Max", graph("Sqrt", mean_square), core.Frame.smallest_unit)
+        return graph("Max", graph("Sqrt", mean_square), core.Frame.limits[0])
 
     start = graph.constant(np.ones((1, 1))).expand(steps.batch, change.size(2))
     before, after = graph.scan(step, [start], [change * change])[1]
