@@ -49,6 +49,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "copyfile_regex": r"index\.rst",
     "filename_pattern": rf"/({'|'.join(gallery.SHORT)})\.py$",  # what is run; of the others stored results are shown
+    "ignore_pattern": rf"/({'|'.join(gallery.SERVICES)})\.py$",
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,

@@ -34,6 +34,9 @@ SHORT = (
     "vanishing_gradients",
 )
 
+# Programs that go on until they are stopped: not in the gallery.
+SERVICES = ("serve_over_http",)
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "docs" / "results"
@@ -49,8 +52,8 @@ class Block(NamedTuple):
 
 
 def long_examples() -> list[str]:
-    """Return the names of all examples but the short ones."""
-    return sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in SHORT)
+    """Return the names of all examples but the short ones and the services."""
+    return sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in (*SHORT, *SERVICES))
 
 
 def read_source(name: str) -> str:

@@ -213,8 +213,8 @@ def test_running_size_of_changes():
         change = (y[t] - y[max(t - 1, 0)]) / size
         mean = decay * mean + (1 - decay) * change**2
         np.testing.assert_allclose(seen.unit[t, 0], np.sqrt(mean) * size, rtol=1e-12)
-    np.testing.assert_allclose(state.mean_square[0], mean, rtol=1e-12)
-    np.testing.assert_array_equal(frame.unit(state), seen.unit[-1])
+    np.testing.assert_allclose(state[0, 2:4], mean, rtol=1e-12)
+    np.testing.assert_array_equal(frame.unit(state, 2), seen.unit[-1])
     np.testing.assert_array_equal(seen.base[:, 0], np.repeat(y[:, None], 3, axis=1))
 
 

@@ -93,7 +93,7 @@ class Streams {
     S* points = points_.reserve(n * raw);
     const Index refused = inputs_.scaled(x, n * inputs_.patch_size, points);
     if (refused >= 0) return refused;
-    const Index rows = std::min(n, kRows);
+    const Index rows = std::min(n, std::max(kFewestRows, kStates / network_.recurrent.state_width()));
     for (Index begin = 0; begin < n; begin += rows) {
       const Index end = std::min(begin + rows, n);
       chunk_.resize(static_cast<std::size_t>(end - begin));
@@ -112,8 +112,8 @@ class Streams {
   std::int64_t* counts(Index stream) { return counts_.data() + stream * counts_width(); }
 
  private:
-  // Rows that go through the network together: enough for the kernels and a team, few enough for the caches.
-  static constexpr Index kRows = 512;
+  // What goes through the network together: rows enough for the kernels and a team, states few enough for the caches.
+  static constexpr Index kFewestRows = 256, kStates = 1 << 18;
 
   Index pooled_offset() const { return network_.recurrent.state_width(); }
   Index last_offset() const {

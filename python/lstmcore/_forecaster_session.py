@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._inputs import Inputs
 from lstmcore._series import Scale, as_series
+from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
+from lstmcore.streaming import LiveStreams, NetworkSession
 
 if TYPE_CHECKING:
     from lstmcore.forecasting import ForecasterModel
 
 
-class ForecasterSession:
+class Stream(NamedTuple):
+    """What is carried from step to step: the frame's memory [S, width] and the network's states."""
+
+    memory: Array
+    states: list[Array]
+
+
+class ForecasterSession(LiveStreams):
     """Live series of a forecaster, observed one step at a time.
 
     Forecasts have the same bits as `ForecasterModel.forecasts` of the whole series.
@@ -24,71 +34,100 @@ class ForecasterSession:
     ----------
     model : ForecasterModel
     n_streams : int
-        Series that advance together, S.
-
-    Attributes
-    ----------
-    n_steps : ndarray [n_streams] of int64
-        Observations of each stream since it was reset.
+        Series that the session has room for.
     """
 
-    n_steps: Array
-
     def __init__(self, model: ForecasterModel, n_streams: int = 1) -> None:
-        self.model, self.n_streams = model, check.integer(n_streams, "n_streams")
-        layout = model.layout
-        self._latest = np.zeros((self.n_streams, layout.horizon, layout.n_targets, len(layout.quantiles or (0.5,))))
-        self._stream, self.n_steps = model.start(self.n_streams), np.zeros(self.n_streams, np.int64)
+        super().__init__(n_streams)
+        self.model = model
+        self._open()
+
+    _made = ("_network", "_core", "_frame", "_memory", "_latest")
+
+    def _open(self) -> None:
+        model, layout = self.model, self.model.layout
+        n_quantiles = len(layout.quantiles or (0.5,))
+        answers = Standardizer(*(np.repeat(each, n_quantiles) for each in vars(model.scaling.outputs).values()))
+        inputs = Inputs(model.network.n_features, model.network.dtype, scaler=model.scaling.inputs)
+        self._network = NetworkSession(model.network, self.n_streams, None, inputs, answers, n_quantiles=n_quantiles)
+        self._core, self._frame = self._network._core, model.scaling.frame.core(layout.n_targets)
+        self._memory = model.start(self.n_streams).memory
+        self._latest = np.zeros((self.n_streams, layout.horizon, layout.n_targets, n_quantiles))
+
+    @property
+    def n_steps(self) -> Array:
+        """Observations of each stream since it was reset: [n_streams] of int64."""
+        return self._network.n_steps
 
     def reset(self, streams: Any = None) -> None:
-        """Start streams anew: those of an index, slice or mask; default: all."""
-        chosen = np.atleast_1d(np.arange(self.n_streams)[slice(None) if streams is None else streams])
-        self.n_steps[chosen] = 0
-        self._stream.put(chosen, self.model.start(len(chosen)))
-
-    def copy(self) -> ForecasterSession:
-        """Return a session that goes on from here on its own."""
-        new = ForecasterSession(self.model, self.n_streams)
-        new._stream, new._latest, new.n_steps = self._stream.copy(), self._latest, self.n_steps.copy()
-        return new
+        """Start streams anew: an index, a list of them, a slice or a mask; default: all."""
+        chosen = self._chosen(streams)
+        self._memory[chosen] = self.model.start(len(chosen)).memory
+        self._network.reset(chosen)
 
     def measure(self, scales: Sequence[Scale]) -> None:
         """Set the scale of each stream's series, instead of taking it from the first rows of `advance`."""
         for i, scale in enumerate(scales):
-            self._stream.put([i], self.model.start(1, scale))
+            self._memory[i] = self.model.start(1, scale).memory
 
-    def step(self, y: Any, X: Any = None, known: Any = None) -> Array:
-        """Take one observation of each series and forecast.
+    def step(self, y: Any, X: Any = None, known: Any = None, streams: Any = None) -> Array:
+        """Take one observation of each of some series and forecast.
 
         Parameters
         ----------
-        y : array_like [n_streams] or [n_streams, n_targets]
+        y : array_like [n] or [n, n_targets]
             What was observed now; a number or [n_targets] will do for a single stream.
-        X : array_like [n_streams, n_exog], optional
+        X : array_like [n, n_exog], optional
             Exogenous columns, if the model was fitted with them.
-        known : array_like [n_streams, horizon, n_ahead] or [horizon, n_ahead], optional
+        known : array_like [n, horizon, n_ahead] or [horizon, n_ahead], optional
             What is known of the steps to come, of each stream or of all, if the model was fitted with such columns.
+        streams : int, list of int, slice or mask, optional
+            Which n streams, each once, in the order of the rows of y; default: all.
 
         Returns
         -------
-        ndarray [n_streams, horizon], [n_streams, horizon, n_targets], with a last axis of quantiles if there are any
+        ndarray [n, horizon], [n, horizon, n_targets], with a last axis of quantiles if there are any
         """
         layout = self.model.layout
-        if self.n_streams == 1:
+        chosen = None if streams is None else self._chosen(streams)
+        answer: Any = -1
+        if X is None and known is None and not layout.n_covariates:
+            answer = self._core.forecast(self._frame, self._memory, y, None, chosen)
+        if type(answer) is int:
+            now, beside = self._checked(y, X, known, self.n_streams if chosen is None else len(chosen))
+            answer = self._core.forecast(self._frame, self._memory, now, beside, chosen)
+            if type(answer) is int:
+                raise self._error(now, beside, chosen)
+        forecasts = answer.reshape(len(answer), *self._latest.shape[1:])
+        self._latest[slice(None) if chosen is None else chosen] = forecasts
+        return layout.squeeze(forecasts)
+
+    def _checked(self, y: Any, X: Any, known: Any, n: int) -> tuple[Array, Array | None]:
+        """Return observations [n, n_targets] and the columns beside them [n, m], all checked."""
+        layout = self.model.layout
+        if n == 1:
             y, X = np.reshape(y, (1, -1)), None if X is None else np.reshape(X, (1, -1))
         now = as_series(y, "y", layout.n_targets)
-        if len(now) != self.n_streams:
-            raise ValueError(f"y must have {self.n_streams} row(s), one a stream, got shape {np.shape(y)}")
-        exog = layout.exog(X, "X", self.n_streams)
-        covariates = layout.covariates(None if exog is None else exog[None], self._windows(known))
-        if self.model.scaling.frame.scale is None and np.isnan(self._stream.frame.size).any():
-            raise ValueError(
+        if len(now) != n:
+            raise ValueError(f"y must have {n} row(s), one a stream, got shape {np.shape(y)}")
+        exog = layout.exog(X, "X", n)
+        beside = layout.covariates(None if exog is None else exog[None], self._windows(known, n))
+        return now, None if beside is None else np.ascontiguousarray(beside[0])
+
+    def _error(self, now: Array, beside: Array | None, chosen: Array | None) -> ValueError:
+        """Say why observations, finite ones, were not taken."""
+        memory = self._memory if chosen is None else self._memory[chosen]
+        if np.isnan(memory[:, -1]).any():
+            return ValueError(
                 "y must come through advance first: this model takes the scale of each series from its first rows"
             )
-        forecasts, _, self._stream = self.model.run(self._stream, now[None], covariates)
-        self._latest = forecasts[0]
-        self.n_steps += 1
-        return layout.squeeze(self._latest)
+        scaling = self.model.scaling
+        seen, _ = scaling.frame.advance(now[None], memory, 1)  # says so if a change is too large
+        rows = scaling.rows(seen.values, None if beside is None else beside[None])
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(rows.astype(self.model.network.dtype))
+        i, column = np.argwhere(bad)[0]
+        return ValueError(f"standardized y[{i}, {column}] is {rows[i, column]}: it must be finite")
 
     def advance(self, y: Any, X: Any = None, known: Any = None) -> Any:
         """Take many observations of one series, or of each, in one pass.
@@ -131,19 +170,18 @@ class ForecasterSession:
         """
         done = []
         for i, y, X, ahead in parts:
-            stream = self._stream.take(i)
-            if np.isnan(stream.frame.size).any():
+            stream = Stream(self._memory[i : i + 1], self._network.states_of(self._everyone[i : i + 1]))
+            if np.isnan(stream.memory[:, -1]).any():
                 stream = self.model.measured(y)
             windows = self.model.layout.windows(
                 None if ahead is None else ahead[: len(y) + self.model.layout.horizon, None]
             )
             covariates = self.model.layout.covariates(None if X is None else X[:, None], windows)
             done.append(self.model.run(stream, y[:, None], covariates))
-        self._latest = self._latest.copy()
         for (i, y, _, _), (forecasts, _, stream) in zip(parts, done, strict=True):
-            self._stream.put([i], stream)
+            self._memory[i] = stream.memory
+            self._network.put(self._everyone[i : i + 1], stream.states, len(y))
             self._latest[i] = forecasts[-1, 0]
-            self.n_steps[i] += len(y)
         return [forecasts for forecasts, _, _ in done]
 
     def forecast(self, steps: int | None = None, X_future: Any = None, known_future: Any = None) -> Array:
@@ -170,13 +208,13 @@ class ForecasterSession:
         ndarray [n_streams, steps, 2] or [n_streams, steps, n_targets, 2]
         """
         forecasts = self._forecast(steps, X_future, known_future)
-        ends = self.model.interval(forecasts, self.model.scaling.frame.unit(self._stream.frame), coverage)
+        ends = self.model.interval(forecasts, self._frame.unit(self._memory), coverage)
         return self.model.layout.squeeze_targets(ends, -2)
 
     @property
     def states(self) -> Sequence[Array]:
         """One array [num_layers, n_streams, width] of each of the cell's states, such as h and c."""
-        return self._stream.states
+        return self._network.states
 
     def _forecast(self, steps: int | None, X_future: Any, known_future: Any) -> Array:
         layout = self.model.layout
@@ -186,8 +224,8 @@ class ForecasterSession:
         if not self.n_steps.all():
             raise ValueError(f"forecast needs an observation of every stream first, n_steps is {self.n_steps.tolist()}")
         if steps > layout.horizon:
-            return self.model.extend(self._stream, self._latest, steps, exog, ahead)
-        return self._latest[:, :steps]
+            return self.model.extend(Stream(self._memory, self._network.states), self._latest, steps, exog, ahead)
+        return self._latest[:, :steps].copy()
 
     def _each(self, values: Any, read: Callable[[Any], Array | None]) -> Array | None:
         """Read columns of the steps to come, those of each stream or one for all: [rows, S, columns]."""
@@ -195,19 +233,32 @@ class ForecasterSession:
         columns = [rows for one in each if (rows := read(one)) is not None]
         return np.stack(columns, axis=1) if columns else None
 
-    def _windows(self, known: Any) -> Array | None:
-        """Check the rows to come at one step: [1, S, horizon, n_ahead]."""
+    def _windows(self, known: Any, n: int) -> Array | None:
+        """Check the rows to come at one step: [1, n, horizon, n_ahead]."""
         layout = self.model.layout
         if layout.n_ahead == 0 or known is None:
             return layout.ahead(known, "known", layout.horizon, "to come")
         array = check.numeric(known, "known")
         if array.ndim != 3:
-            array = np.broadcast_to(array, (self.n_streams, *array.shape))
+            array = np.broadcast_to(array, (n, *array.shape))
         rows = check.exact_shape(
-            array, "known", (self.n_streams, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
+            array, "known", (n, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
         ).astype(np.float64)
         check.finite(rows, "known")
         return rows[None]
+
+    def _parameters(self) -> Array:
+        return self.model.network.flat_parameters
+
+    def _read(self, chosen: Array) -> dict[str, Array]:
+        return {**self._network._read(chosen), "memory": self._memory[chosen], "latest": self._latest[chosen]}
+
+    def _write(self, chosen: Array, states: dict[str, Array]) -> None:
+        self._network._write(chosen, states)
+        self._memory[chosen], self._latest[chosen] = states["memory"], states["latest"]
+
+    def _like(self, n_streams: int) -> ForecasterSession:
+        return ForecasterSession(self.model, n_streams)
 
 
 def _is_list(y: Any) -> bool:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._isa import core
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
-from lstmcore.layers import RNN
 
-_SMALLEST_UNIT = 0.05  # of the training data's rms change: a series that stands still must not divide by zero
-_LARGEST_MEASURED = 1e150  # a larger change has no square
-_LARGEST_CHANGE = 10.0  # units; a jump beyond that tells the network nothing more
+_LARGEST_MEASURED = 1e150  # in units of size; see include/lstmcore/frame.hpp, which computes frames
 
 
 class Scale(NamedTuple):
@@ -29,25 +26,6 @@ class Scale(NamedTuple):
         Its standard deviation, or the root mean square of its changes.
     """
 
-    centre: Array
-    size: Array
-
-
-class FrameState(NamedTuple):
-    """What a `Frame` carries from one observation of S streams to the next.
-
-    Attributes
-    ----------
-    last : ndarray [S, period, n]
-        The latest observations, NaN before the first.
-    mean_square : ndarray [S, n]
-        Running mean of the squared changes, in units of `size`.
-    centre, size : ndarray [S, n]
-        Scale of each stream's series; NaN where it is not known yet.
-    """
-
-    last: Array
-    mean_square: Array
     centre: Array
     size: Array
 
@@ -107,21 +85,24 @@ class Frame:
         size = np.sqrt(np.mean((y[self.period :] - y[: -self.period]) ** 2, axis=0))
         return Scale(np.zeros(y.shape[1]), np.where(size > 0, size, 1.0))
 
-    def start(self, n_streams: int, n_targets: int, scale: Scale | None = None) -> FrameState:
-        """Return the state of streams that have not been observed; without a known `scale` it is to be filled in."""
-        unknown = np.full(n_targets, np.nan)
-        shape = (n_streams, n_targets)
-        centre, size = (np.broadcast_to(a, shape).copy() for a in scale or self.scale or (unknown, unknown))
-        return FrameState(np.full((n_streams, self.period, n_targets), np.nan), np.ones(shape), centre, size)
+    def start(self, n_streams: int, n_targets: int, scale: Scale | None = None) -> Array:
+        """Return the memory [n_streams, width] of streams that have not been observed.
 
-    def advance(self, y: Array, state: FrameState, horizon: int, hold: bool = False) -> tuple[Seen, FrameState]:
+        Without a known `scale` its last columns, a size for each target, are NaN and to be filled in.
+        """
+        unknown = np.full(n_targets, np.nan)
+        centre, size = scale or self.scale or (unknown, unknown)
+        row = np.concatenate([np.full(self.period * n_targets, np.nan), np.ones(n_targets), centre, size])
+        return np.tile(row, (n_streams, 1))
+
+    def advance(self, y: Array, memory: Array, horizon: int, hold: bool = False) -> tuple[Seen, Array]:
         """Take in observations.
 
         Parameters
         ----------
         y : ndarray [T, S, n] of float64
             The next T steps of S streams.
-        state : FrameState
+        memory : ndarray [S, width]
             As `start` or the last call returned it.
         horizon : int
         hold : bool
@@ -129,67 +110,22 @@ class Frame:
 
         Returns
         -------
-        Seen, FrameState
+        Seen, ndarray [S, width]
         """
-        n_steps, n_streams, n = y.shape
-        if not self.period:
-            base = np.broadcast_to(state.centre[:, None], (n_steps, n_streams, horizon, n))
-            return Seen((y - state.centre) / state.size, base, np.broadcast_to(state.size, y.shape)), state
-        before = np.where(np.isnan(state.last), y[0][:, None], state.last)  # the first changes are from the first value
-        known = np.concatenate([before.swapaxes(0, 1), y])
-        change = (y - known[:n_steps]) / state.size
-        sizes, mean_square = self._sizes(change, state.mean_square, hold)
-        # In the size before the change: a large one stands out, and does not enlarge its own unit.
-        values = change / sizes[:-1]
-        if self.period > 1:
-            latest = (y - known[self.period - 1 : -1]) / (sizes[:-1] * state.size)
-            values = np.concatenate([values, latest], axis=-1)
-        if self.halflife is not None:
-            values = np.minimum(np.maximum(values, -_LARGEST_CHANGE), _LARGEST_CHANGE)
-        rows = np.arange(n_steps)[:, None] + (np.arange(horizon) % self.period + 1)
-        last = known[-self.period :].swapaxes(0, 1).copy()
-        state = FrameState(last, mean_square, state.centre, state.size)
-        return Seen(values, known[rows].swapaxes(1, 2), sizes[1:] * state.size), state
-
-    def unit(self, state: FrameState) -> Array:
-        """Return the unit [S, n] of forecasts made at the latest observation."""
-        return self._size(state.mean_square) * state.size
-
-    def _sizes(self, change: Array, mean_square: Array, hold: bool) -> tuple[Array, Array]:
-        """Recent size before and after each change, [T + 1, S, n], in units of `size`; the mean square in the end."""
-        shape = (len(change) + 1, *mean_square.shape)
-        if self.halflife is None:
-            return np.ones(shape), mean_square
-        if np.abs(change).max() > _LARGEST_MEASURED:
+        result = self.core(y.shape[2]).advance(np.ascontiguousarray(y), memory, horizon, hold)
+        if result is None:
             raise ValueError(
-                f"y changes by {np.abs(change).max():.3g} times the size of a change in training: too large"
+                f"y changes by more than {_LARGEST_MEASURED:.0e} times the size of a change in training: too large"
             )
-        if hold:
-            return np.broadcast_to(self._size(mean_square), shape), mean_square
-        after = self._running_mean(change**2, mean_square[None])
-        return self._size(np.concatenate([mean_square[None], after])), after[-1].copy()
+        return Seen(*result[:3]), result[3]
 
-    @staticmethod
-    def _size(mean_square: Array) -> Array:
-        return np.maximum(np.sqrt(mean_square), _SMALLEST_UNIT)
+    def unit(self, memory: Array, n_targets: int) -> Array:
+        """Return the unit [S, n] of forecasts made at the latest observation."""
+        return self.core(n_targets).unit(memory)
 
-    def _running_mean(self, values: Array, start: Array) -> Array:
-        """Exponentially weighted mean over the steps of non-negative values [T, S, n], from `start` [1, S, n]."""
-        sizes = np.full(len(values), start.size, dtype=np.int64)
-        means, _ = self._averager._core.infer(values.reshape(-1, 1), sizes, [start.reshape(1, -1, 1)], True)
-        return np.asarray(means).reshape(values.shape)
-
-    @cached_property
-    def _averager(self) -> RNN:
-        """An average m = decay · m₋₁ + (1 − decay) · v is a recurrent layer of one unit: the core computes it.
-
-        It gives the same bits in one piece and step by step, and there is no loop over the steps here.
-        """
-        assert self.halflife is not None
-        decay = 0.5 ** (1.0 / self.halflife)
-        layer = RNN(1, 1, nonlinearity="relu", bias=False, dtype="float64", seed=0)
-        layer.load_parameters({"weight_ih_l0": [[1.0 - decay]], "weight_hh_l0": [[decay]]})
-        return layer
+    def core(self, n_targets: int) -> Any:
+        """Return the core's form of this, which computes it."""
+        return core.Frame(n_targets, self.period, self.halflife or 0.0)
 
     def to_config(self) -> dict[str, Any]:
         """Return a dict for JSON."""

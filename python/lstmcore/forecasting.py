@@ -6,15 +6,15 @@ origin, the next observation costs one step, and both give the same bits.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._conformal import Calibration, check_coverage, quantile_interval
-from lstmcore._forecaster_session import ForecasterSession
+from lstmcore._forecaster_session import ForecasterSession, Stream
 from lstmcore._layout import Layout
-from lstmcore._series import Frame, FrameState, Scale, SeriesScaling, as_series
+from lstmcore._series import Frame, Scale, SeriesScaling, as_series
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
 from lstmcore.calendar import calendar_features
@@ -22,29 +22,6 @@ from lstmcore.model import Model
 from lstmcore.network import Network
 
 __all__ = ["ForecasterModel", "ForecasterSession", "Layout", "Stream"]
-
-
-class Stream(NamedTuple):
-    """What is carried from step to step: the frame's state and the network's, S streams each."""
-
-    frame: FrameState
-    states: list[Array]
-
-    def take(self, i: int) -> Stream:
-        """One of the streams, as a copy."""
-        frame = FrameState(*(each[i : i + 1].copy() for each in self.frame))
-        return Stream(frame, [np.ascontiguousarray(state[:, i : i + 1]) for state in self.states])
-
-    def copy(self) -> Stream:
-        """All of them, as copies."""
-        return Stream(FrameState(*(each.copy() for each in self.frame)), [state.copy() for state in self.states])
-
-    def put(self, streams: Any, other: Stream) -> None:
-        """Overwrite the streams of an index, slice or mask by as many others."""
-        for mine, new in zip(self.frame, other.frame, strict=True):
-            mine[streams] = new
-        for mine, new in zip(self.states, other.states, strict=True):
-            mine[:, streams] = new
 
 
 class ForecasterModel(Model):
@@ -178,8 +155,8 @@ class ForecasterModel(Model):
 
     def start(self, n_streams: int, scale: Scale | None = None) -> Stream:
         """Return the state of series that have not been observed."""
-        frame = self.scaling.frame.start(n_streams, self.layout.n_targets, scale)
-        return Stream(frame, self.network.recurrent._states.zeros(n_streams))
+        memory = self.scaling.frame.start(n_streams, self.layout.n_targets, scale)
+        return Stream(memory, self.network.recurrent._states.zeros(n_streams))
 
     def measured(self, y: Array) -> Stream:
         """Return the state of a series `y` [T, n] before its first observation, its scale taken from it if need be."""
@@ -206,12 +183,12 @@ class ForecasterModel(Model):
         unit : ndarray [T, S, n_targets]
         stream : Stream
         """
-        seen, frame_state = self.scaling.frame.advance(y, stream.frame, self.layout.horizon, hold)
+        seen, memory = self.scaling.frame.advance(y, stream.memory, self.layout.horizon, hold)
         rows = check.contiguous(self.scaling.rows(seen.values, covariates), self.network.dtype)
         check.finite(rows, "standardized y")
         sizes = np.full(len(y), y.shape[1], dtype=np.int64)
         hidden, states = self.network.recurrent._core.infer(rows, sizes, stream.states, True)
-        return self.scaling.forecasts(self.network.dense(hidden), seen), seen.unit, Stream(frame_state, states)
+        return self.scaling.forecasts(self.network.dense(hidden), seen), seen.unit, Stream(memory, states)
 
     def extend(self, stream: Stream, block: Array, steps: int, X: Array | None, ahead: Array | None) -> Array:
         """Go beyond the horizon: from the forecasts `block` [S, horizon, n, Q] to [S, steps, n, Q].

@@ -114,7 +114,7 @@ class GraphNetwork(Network):
                 found = int(graphs.edge_types[edge[e]])
                 raise ValueError(f"{name} has an edge of type {found} in graph {graph[e]}; the model knows {limit}")
 
-    def session(self, n_streams: int = 1, static: Array | None = None) -> Any:
+    def check_steps(self) -> None:
         """Raise TypeError: graphs do not come step by step."""
         raise TypeError("a session needs a model of sequences; a model of graphs has no steps")
 

@@ -12,6 +12,7 @@ from lstmcore._validation import Array
 from lstmcore.model import Model
 from lstmcore.network import Network
 from lstmcore.sequences import Batch, Sequences
+from lstmcore.streaming import LiveStreams
 from lstmcore.streams import Streams
 from lstmcore.vocabulary import Vocabulary, read_texts
 
@@ -170,7 +171,7 @@ class LanguageModel(Model):
         return cls(network, Vocabulary(config["tokens"], config["level"]), config["ends"])
 
 
-class LanguageSession:
+class LanguageSession(LiveStreams):
     """Live texts, read token by token, and what may come next in each.
 
     After each token the logits have the bits that the network gives for the whole text at once.
@@ -189,47 +190,61 @@ class LanguageSession:
     """
 
     def __init__(self, model: LanguageModel, n_streams: int = 1) -> None:
+        super().__init__(n_streams)
         self.model = model
-        self._network = model.network.session(n_streams)
-        self.advance(np.full(self._network.n_streams, Vocabulary.BOUNDARY))
+        self._open()
+        self.reset()
 
-    def step(self, tokens: Any) -> Array:
-        """Read one more token of each text; return the probabilities [n_streams, len(vocabulary)] of the next.
+    _made = ("_network", "logits")
+
+    def _open(self) -> None:
+        self._network = self.model.network.session(self.n_streams)
+        self.logits = np.zeros((self.n_streams, len(self.model.vocabulary)))
+
+    def reset(self, streams: Any = None) -> None:
+        """Begin texts anew: an index, a list of them, a slice or a mask; default: all."""
+        chosen = self._chosen(streams)
+        self._network.reset(chosen)
+        self.advance(np.full(len(chosen), Vocabulary.BOUNDARY), chosen)
+
+    def step(self, tokens: Any, streams: Any = None) -> Array:
+        """Read one more token of each of some texts; return the probabilities [n, len(vocabulary)] of the next.
 
         Parameters
         ----------
-        tokens : sequence [n_streams] of str or int
-            A token for each text; a string of n_streams characters will do.
+        tokens : sequence [n] of str or int
+            A token for each text; a string of n characters will do.
+        streams : int, list of int, slice or mask, optional
+            Which n texts, each once, in the order of the tokens; default: all.
         """
+        chosen = self._chosen(streams)
         numbers = self.model.vocabulary.encode(tokens, "tokens")
-        if len(numbers) != self._network.n_streams:
-            raise ValueError(f"tokens must hold {self._network.n_streams} tokens, one a stream, got {tokens!r}")
-        self.advance(numbers)
-        return self.probabilities
+        if len(numbers) != len(chosen):
+            raise ValueError(f"tokens must hold {len(chosen)} tokens, one a stream, got {tokens!r}")
+        self.advance(numbers, chosen)
+        return _softmax(self.logits[chosen])
 
     def read(self, text: Any) -> None:
         """Read a text from where the streams are, the same in each."""
-        numbers, n = self.model.vocabulary.encode(text, "prompt"), self._network.n_streams
+        numbers, n = self.model.vocabulary.encode(text, "prompt"), self.n_streams
         if len(numbers):
             sizes, lengths = np.full(len(numbers), n), np.full(n, len(numbers))
-            x = self._rows(np.repeat(numbers, n))
-            logits, self.states = self.model.network.infer_states(
-                Batch(x, sizes, lengths, np.arange(n), states=self.states)
-            )
-            self._expect(logits[-n:])
+            x = np.repeat(numbers, n).astype(self.model.network.dtype)[:, None]
+            logits, states = self.model.network.infer_states(Batch(x, sizes, lengths, np.arange(n), states=self.states))
+            self._network.put(self._everyone, states, len(numbers))
+            self._expect(logits[-n:], self._everyone)
 
-    def advance(self, numbers: Array) -> None:
-        """Read one more token of each text, by its number [n_streams]."""
-        self._expect(self._network.step(self._rows(numbers)))
+    def advance(self, numbers: Array, chosen: Array | None = None) -> None:
+        """Read one more token of each text, by its number [n]; `chosen` are the numbers of these streams."""
+        chosen = self._everyone if chosen is None else chosen
+        self._expect(self._network.step(numbers.astype(np.float64), chosen), chosen)
 
-    def _rows(self, numbers: Array) -> Array:
-        return numbers.astype(self.model.network.dtype)[:, None]
-
-    def _expect(self, logits: Array) -> None:
-        self.logits = logits.astype(np.float64)
-        self.logits[:, Vocabulary.UNKNOWN] = -np.inf
+    def _expect(self, logits: Array, chosen: Array) -> None:
+        rows = logits.astype(np.float64)
+        rows[:, Vocabulary.UNKNOWN] = -np.inf
         if not self.model.ends:
-            self.logits[:, Vocabulary.BOUNDARY] = -np.inf
+            rows[:, Vocabulary.BOUNDARY] = -np.inf
+        self.logits[chosen] = rows
 
     @property
     def probabilities(self) -> Array:
@@ -244,6 +259,19 @@ class LanguageSession:
     @states.setter
     def states(self, states: Any) -> None:
         self._network.states = states
+
+    def _parameters(self) -> Array:
+        return self.model.network.flat_parameters
+
+    def _read(self, chosen: Array) -> dict[str, Array]:
+        return {**self._network._read(chosen), "logits": self.logits[chosen]}
+
+    def _write(self, chosen: Array, states: dict[str, Array]) -> None:
+        self._network._write(chosen, states)
+        self.logits[chosen] = states["logits"]
+
+    def _like(self, n_streams: int) -> LanguageSession:
+        return LanguageSession(self.model, n_streams)
 
 
 class Sampler:

@@ -284,6 +284,13 @@ class Network(Parameterized):
 
         return NetworkSession(self, n_streams, static)
 
+    def check_steps(self) -> None:
+        """Raise TypeError or ValueError unless this network can go step by step."""
+        if self.recurrent.bidirectional:
+            raise ValueError(
+                "a session needs bidirectional=False: the second direction starts at the end of a sequence"
+            )
+
     def initial_states(self, static: Array | None) -> list[Array] | None:
         """States [layers · directions, B, width] before the first step, from static features [B, n_static]."""
         return None if self.initial is None else self.recurrent._states.split(self.initial(_given(static)))

@@ -5,7 +5,6 @@ The core holds the states and does a step in one call, from raw values to output
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,6 +104,23 @@ class LiveStreams:
     def _fingerprint(self) -> str:
         return f"{type(self).__name__} {zlib.crc32(self._parameters().tobytes()):08x}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but what the core made, and the states of all streams."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in self._made}
+        return {**kept, "_states": self._read(self._everyone)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        states = state.pop("_states")
+        self.__dict__.update(state)
+        self._open()
+        self._write(self._everyone, states)
+
+    _made: tuple[str, ...] = ()
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
     def _parameters(self) -> Array:
         raise NotImplementedError
 
@@ -135,6 +151,8 @@ class NetworkSession(LiveStreams):
         Gives outputs their units back, for the answer "rescaled".
     answer : {"outputs", "largest", "rescaled"}, default="outputs"
         What `step` returns: the outputs [n, n_outputs], the column of the largest [n], or outputs in their units.
+    n_quantiles : int
+        Of each target of a forecaster.
     """
 
     def __init__(
@@ -145,21 +163,23 @@ class NetworkSession(LiveStreams):
         inputs: Inputs | None = None,
         scaler: Standardizer | None = None,
         answer: str = "outputs",
+        n_quantiles: int = 1,
     ) -> None:
-        if network.recurrent.bidirectional:
-            raise ValueError(
-                "a session needs bidirectional=False: the second direction starts at the end of a sequence"
-            )
+        super().__init__(n_streams)
+        network.check_steps()
         if inputs is None:
             n_tokens = None if network.embedding is None else network.embedding.n_tokens
             inputs = Inputs(network.n_features, network.dtype, n_tokens=n_tokens)
-        self.network, self._inputs, self._scaler, self._form = network, inputs, scaler, answer
-        self._open(n_streams, None if static is None else np.array(static))
+        self.network, self._inputs, self._scaler = network, inputs, scaler
+        self._form, self._n_quantiles = answer, n_quantiles
+        self._static = None if static is None else np.array(static)
+        self._open()
 
-    def _open(self, n_streams: int, static: Array | None) -> None:
+    _made = ("_core", "_answer")
+
+    def _open(self) -> None:
         """Make streams, each at its start."""
-        LiveStreams.__init__(self, n_streams)
-        network, scaler, self._static = self.network, self._scaler, static
+        network, scaler = self.network, self._scaler
         pooling, embedding = network._readout.pooling, network.embedding
         kind = core.StreamsF32 if network.dtype == np.float32 else core.StreamsF64
         self._core = kind(
@@ -171,6 +191,7 @@ class NetworkSession(LiveStreams):
             self.n_streams,
             [] if scaler is None else scaler.mean,
             [] if scaler is None else scaler.scale,
+            self._n_quantiles,
         )
         self._answer = getattr(self._core, self._form)
         NetworkSession.reset(self)
@@ -187,7 +208,7 @@ class NetworkSession(LiveStreams):
         self._core.reset(chosen)
         initial = self.network.initial_states(None if self._static is None else self._static[chosen])
         if initial is not None:
-            self._put(chosen, initial)
+            self.put(chosen, initial)
 
     @property
     def n_steps(self) -> Array:
@@ -200,13 +221,7 @@ class NetworkSession(LiveStreams):
 
         Arrays are copies: writing into them changes nothing.
         """
-        layout, begin, states = self.network.recurrent._states, 0, []
-        rows = self._core.read(self._everyone)[0]
-        for width in layout.widths.values():
-            part = rows[:, begin : begin + layout.count * width].reshape(self.n_streams, layout.count, width)
-            states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
-            begin += layout.count * width
-        return states
+        return self.states_of(self._everyone)
 
     @states.setter
     def states(self, states: Any) -> None:
@@ -216,7 +231,7 @@ class NetworkSession(LiveStreams):
             raise ValueError(f"states must hold {len(shapes)} arrays, got {len(states)}")
         axes = "[num_layers, n_streams, width]"
         arrays = [check.exact_shape(s, f"states[{i}]", shapes[i], axes) for i, s in enumerate(states)]
-        self._put(self._everyone, arrays)
+        self.put(self._everyone, arrays)
 
     def outputs(self, x: Any, streams: Any = None) -> Array:
         """Advance streams by one step, as `Session.step`; returns the network's outputs [n, n_outputs]."""
@@ -247,11 +262,22 @@ class NetworkSession(LiveStreams):
         dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
         return np.ascontiguousarray(array.reshape(shape), dtype=dtype)
 
-    def _put(self, chosen: Array, states: list[Array]) -> None:
-        """Overwrite the cell's states [num_layers, n, width] of streams."""
+    def states_of(self, chosen: Array) -> list[Array]:
+        """Return the cell's states [num_layers, n, width] of streams by their numbers, copies."""
+        layout, begin, states = self.network.recurrent._states, 0, []
+        rows = self._core.read(chosen)[0]
+        for width in layout.widths.values():
+            part = rows[:, begin : begin + layout.count * width].reshape(len(chosen), layout.count, width)
+            states.append(np.ascontiguousarray(part.swapaxes(0, 1)))
+            begin += layout.count * width
+        return states
+
+    def put(self, chosen: Array, states: list[Array], n_steps: int = 0) -> None:
+        """Overwrite the cell's states [num_layers, n, width] of streams by their numbers, `n_steps` further on."""
         values, counts = self._core.read(chosen)
         rows = np.concatenate([s.swapaxes(0, 1).reshape(len(chosen), -1) for s in states], axis=1)
         values[:, : rows.shape[1]] = rows
+        counts[:, 0] += n_steps
         self._core.write(chosen, values, counts)
 
     def _parameters(self) -> Array:
@@ -270,8 +296,12 @@ class NetworkSession(LiveStreams):
             self._static[chosen] = states["static"]
 
     def _like(self: _Network, n_streams: int) -> _Network:
-        new = copy.copy(self)
-        new._open(n_streams, None if self._static is None else self._static[np.zeros(n_streams, np.int64)])
+        new = object.__new__(type(self))
+        new.__dict__.update({name: value for name, value in self.__dict__.items() if name not in self._made})
+        LiveStreams.__init__(new, n_streams)
+        if self._static is not None:
+            new._static = np.zeros_like(self._static, shape=(n_streams, self.network.n_static))
+        new._open()
         return new
 
 
