@@ -30,7 +30,10 @@ PROGRAM = ROOT / "build" / "cpp" / "examples" / "predict"
 PAGE_PROGRAM = ROOT / "build" / "cpp" / "page"
 QUICK: dict[str, Any] = dict(hidden_size=7, max_epochs=1, random_state=0)
 
-pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="`make test-cpp` builds the program")
+pytestmark = [
+    pytest.mark.skipif(not PROGRAM.exists(), reason="`make test-cpp` builds the program"),
+    pytest.mark.skipif(lstmcore._isa.isa() == "x86_64_v2", reason="without fused multiply-add other bits"),
+]
 
 
 def lines(sequences: Any) -> str:

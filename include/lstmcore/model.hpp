@@ -12,8 +12,8 @@
 #pragma once
 
 #include <fstream>
-#include <iterator>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -52,7 +52,9 @@ class Model {
   static Model load(const std::string& path) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream) throw std::runtime_error("there is no model file " + path);
-    const std::vector<char> file{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+    std::ostringstream content;
+    content << stream.rdbuf();
+    const std::string file = content.str();
     return parse(file.data(), file.size(), path);
   }
 
