@@ -1,11 +1,10 @@
-"""The tables of the documentation that compare.py, scaling.py, bfloat16.py and accuracy.py do not print.
+"""The tables of the documentation that compare.py, scaling.py, bfloat16.py, streams.py and accuracy.py do not print.
 
-    python bench/tables.py [cells] [deep] [directions] [streams] [regularisation] [bands]
+    python bench/tables.py [cells] [deep] [directions] [regularisation] [bands]
 
 cells           training speed of every cell, as a share of the plain LSTM's, GRU's or RNN's (docs/cells.md)
 deep            the same of the cells that stand on each other or tick, calling them too (docs/cells.md)
 directions      a bidirectional layer against its two directions one after the other (docs/performance.md)
-streams         a step of many live streams (docs/guide/streaming.md)
 regularisation  what it gains on few and noisy gestures (docs/guide/tuning.md)
 bands           how much lies inside of 80 % bands (docs/guide/forecasting.md)
 
@@ -115,22 +114,6 @@ def directions() -> None:
         print(line, flush=True)
 
 
-def streams() -> None:
-    """A GRU classifier on 4 features, microseconds a step of all streams."""
-    rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((60, 10, 4)), np.arange(60) % 2
-    models = [
-        lstmcore.RNNClassifier(cell="gru", hidden_size=size, max_epochs=1, random_state=0).fit(X, y)
-        for size in (32, 128)
-    ]
-    print(f"{'streams':>8}{'H=32':>10}{'H=128':>10}")
-    for count in (1, 100, 1000, 5000):
-        x = rng.standard_normal((count, 4)).astype(np.float32)
-        sessions = [model.session(count) for model in models]
-        times = interleaved([lambda session=session, x=x: session.step(x) for session in sessions])
-        print(f"{count:8}" + "".join(f"{1e6 * seconds:10.1f}" for seconds in times), flush=True)
-
-
 CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
 
 
@@ -200,7 +183,7 @@ def bands() -> None:
         print(f"| `{name}` ({forecaster.n_iter_}) | {100 * inside:.0f} % | {np.abs(median - truth).mean():.2f} |")
 
 
-TABLES = {table.__name__: table for table in (cells, deep, directions, streams, regularisation, bands)}
+TABLES = {table.__name__: table for table in (cells, deep, directions, regularisation, bands)}
 
 
 def main() -> None:

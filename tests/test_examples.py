@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import re
 import sys
@@ -9,7 +10,10 @@ import types
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
+
+import lstmcore
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,6 +68,34 @@ def test_an_example_runs(name, monkeypatch):
     exec(compile(shrunk(name), str(gallery.EXAMPLES / f"{name}.py"), "exec"), vars(module))
     assert plt.get_fignums(), "draws a figure"
     plt.close("all")
+
+
+def test_users_of_a_service_come_and_go(tmp_path):
+    for name in ("fastapi", "uvicorn", "httpx"):
+        pytest.importorskip(name, exc_type=ImportError)
+    import httpx
+
+    service = types.ModuleType("serve_over_http")
+    exec(compile(gallery.read_source("serve_over_http"), "serve_over_http.py", "exec"), vars(service))
+    service.make_model(tmp_path / "model")
+    model = lstmcore.load(tmp_path / "model")
+    X = dict(zip(("ada", "bo", "cy"), np.random.default_rng(0).normal(size=(3, 6, 4)), strict=True))
+    found = {}
+
+    async def use(first):
+        app = service.make_app(model, 2, str(tmp_path / "parked"))  # room for two of three
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")
+        async with app.router.lifespan_context(app), client:
+            for t in range(first, first + 3):
+                for user, rows in X.items():
+                    found[user] = (await client.post(f"/step?user={user}", json={"x": rows[t].tolist()})).json()
+            assert (await client.post("/step?user=ada", json={"x": [1.0]})).status_code == 422
+
+    for first in (0, 3):  # the second service goes on with what the first has parked
+        asyncio.run(use(first))
+    for user, rows in X.items():
+        assert found[user]["probability"] == model.predict_proba(rows[None]).max()
+        assert found[user]["label"] == model.predict(rows[None])[0]
 
 
 def test_every_example_has_its_place_in_the_gallery():
