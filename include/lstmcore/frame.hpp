@@ -8,12 +8,12 @@
 
 namespace lstmcore {
 
-// Level (period 0): from the mean of the series, in units of its standard deviation. Difference: from the latest value a
-// whole number of periods before, in units of the root mean square of such changes; with a half-life that unit follows
-// their recent size (RiskMetrics 1996).
+// Level (period 0): from the mean of the series, in units of its standard deviation. Difference: from the latest value
+// a whole number of periods before, in units of the root mean square of such changes; with a half-life that unit
+// follows their recent size (RiskMetrics 1996).
 //
-// A stream is a row of numbers, `memory`: the latest values [period, n], oldest first, NaN before the first; the running
-// mean [n] of the squared changes, in units of size; centre [n] and size [n] of the series.
+// A stream is a row of numbers, `memory`: the latest values [period, n], oldest first, NaN before the first; the
+// running mean [n] of the squared changes, in units of size; centre [n] and size [n] of the series.
 struct Frame {
   static constexpr double kSmallestUnit = 0.05;      // of size: a series that stands still must not divide by zero
   static constexpr double kLargestMeasured = 1e150;  // a larger change has no square
