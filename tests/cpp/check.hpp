@@ -28,11 +28,11 @@ inline int report(const char* name) {
   return failures != 0 || checks == 0;
 }
 
-// Under sanitizers the same tests run on fewer samples.
-#ifdef LSTMCORE_TEST_SANITIZED
-constexpr bool kSanitized = true;
+// Under sanitizers and in an emulator the same tests run on fewer samples.
+#ifdef LSTMCORE_TEST_SLOWLY
+constexpr bool kSlow = true;
 #else
-constexpr bool kSanitized = false;
+constexpr bool kSlow = false;
 #endif
 
 // n numbers, uniform in [−scale, scale]; the same on every machine.
