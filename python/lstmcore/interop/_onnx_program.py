@@ -179,7 +179,7 @@ def _computed(
     arrays = [values[name] if name else None for name in names]
     try:
         result = compute(*arrays)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
         given = ", ".join(
             f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True) if array is not None
         )
