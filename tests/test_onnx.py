@@ -15,7 +15,7 @@ from cases import error, same_bits
 
 import lstmcore
 from lstmcore._recurrent import Recurrent
-from lstmcore.interop._onnx_nodes import Graph, Node
+from lstmcore.interop._onnx_program import Graph, Node
 from lstmcore.interop._onnx_recurrent import GeneralRecurrent
 from lstmcore.interop.onnx import OnnxModel
 
@@ -292,17 +292,20 @@ def test_bad_weights() -> None:
         OnnxModel(graph)
 
 
+EACH = Graph({"x": (np.dtype(np.float32), None)}, ["x"], [])
 BAD_GRAPHS: list[tuple[Node, str]] = [
     (Node("Conv", ["X"], ["Y"], {}, "c1"), r"node 'c1' \(Conv\) cannot be mapped; operators that can: LSTM, GRU"),
     (Node("Softmax", ["X"], ["Y"], {"axes": 1}), r"node 'Y' \(Softmax\) has the attribute 'axes'"),
     (Node("Neg", ["Z"], ["Y"]), r"node 'Y' \(Neg\) reads 'Z', which nothing before it computes"),
-    (Node("Neg", ["X"], ["Z"]), "output 'Y' is computed by nothing"),
+    (Node("Neg", ["X"], ["Z"]), "the graph returns 'Y', which nothing before it computes"),
+    (Node("Scan", ["none"], ["Y"], {"body": EACH, "num_scan_inputs": 1}), r"node 'Y' \(Scan\) of none .* no step"),
+    (Node("Scan", ["X"], ["Y"], {"body": EACH, "num_scan_inputs": 2}), "num_scan_inputs must be from 1 to 1, got 2"),
     (Node("Reshape", ["five", "minus"], ["Y"]), r"node 'Y' \(Reshape\) of five \(5,\), minus \(2,\)"),
 ]
 
 
 @pytest.mark.parametrize(("node", "message"), BAD_GRAPHS)
 def test_bad_graphs(node: Node, message: str) -> None:
-    constants = {"five": np.zeros(5), "minus": np.array([2, -1])}
+    constants = {"five": np.zeros(5), "minus": np.array([2, -1]), "none": np.zeros(0)}
     with pytest.raises(ValueError, match=message):
-        OnnxModel(Graph({"X": (np.dtype(np.float32), None)}, ["Y"], [node], constants))
+        OnnxModel(Graph({"X": (np.dtype(np.float32), None)}, ["Y"], [node], constants))({"X": np.zeros(3)})

@@ -54,15 +54,11 @@ def test_recurrent_nodes(op: str, attributes: dict[str, Any]) -> None:
     D, G = 2 if attributes.get("direction") == "bidirectional" else 1, {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
     T, B, inputs, H = 9, 4, 6, 35
     weights = {"W": (D, G * H, inputs), "R": (D, G * H, H), "B": (D, 2 * G * H)}
-    constants = {name: (0.3 * RNG.standard_normal(shape)).astype(F32) for name, shape in weights.items()}
-    values = {
-        "X": RNG.standard_normal((T, B, inputs)).astype(F32),
-        "lens": np.array([T, 3, 1, T - 1], np.int32),
-        "h0": RNG.standard_normal((D, B, H)).astype(F32),
-    }
+    constants = {name: F32(0.1) * f(*shape) for name, shape in weights.items()}
+    values = {"X": f(T, B, inputs), "lens": np.array([T, 3, 1, T - 1], np.int32), "h0": f(D, B, H)}
     names = ["X", "W", "R", "B", "lens", "h0"]
     if op == "LSTM":
-        values["c0"] = RNG.standard_normal((D, B, H)).astype(F32)
+        values["c0"] = f(D, B, H)
         names.append("c0")
     node = helper.make_node(op, names, ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2], hidden_size=H, **attributes)
     model = of_node(node, values, 14, **constants)
@@ -78,6 +74,26 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
+def running(of_rows: bool = False) -> onnx.GraphProto:
+    """The body of a Scan: s = i0 + tanh(s) x, where i0 is of the graph around; or, of rows of x, a Scan of this."""
+
+    def of(*names: str) -> list[onnx.ValueInfoProto]:
+        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+
+    nodes = [
+        helper.make_node("Tanh", ["s"], ["t"]),
+        helper.make_node("Mul", ["t", "x"], ["p"]),
+        helper.make_node("Add", ["i0", "p"], ["y"]),
+        helper.make_node("Identity", ["y"], ["y_n"]),
+    ]
+    body = helper.make_graph(nodes, "body", of("s", "x"), of("y_n", "y"))
+    if not of_rows:
+        return body
+    scan = helper.make_node("Scan", ["state", "rows"], ["last", "each"], body=body, num_scan_inputs=1)
+    return helper.make_graph([scan], "outer", of("state", "rows"), of("last", "each"))
+
+
+BACKWARDS = {f"scan_{end}_{what}": [1] for end in ("input", "output") for what in ("axes", "directions")}
 TWO = [f(3, 4), f(4)]
 WHOLE = [np.array([7, -7, 9], np.int64), np.array([-2, 2, 4], np.int64)]
 CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
@@ -114,6 +130,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("ReduceSum", [f(3, 4, 5)], {}, 18),
     *((op, [f(3, 4)], {"axis": 1, "keepdims": 0}, 18) for op in ("ArgMax", "ArgMin")),
     ("ArgMax", [np.ones((2, 3), F32)], {"axis": -1, "select_last_index": 1}, 18),
+    *(("TopK", [np.array([[2, 1, 2, 3, 1]]), ints(4)], {"largest": largest}, 18) for largest in (0, 1)),
+    ("TopK", [f(3, 4, 5), ints(2)], {"axis": 1}, 18),
     ("Reshape", [f(3, 4, 5), ints(0, -1)], {}, 18),
     ("Squeeze", [f(3, 1, 5), ints(1)], {}, 18),
     ("Squeeze", [f(3, 1, 5)], {"axes": [1]}, 11),
@@ -140,6 +158,9 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("ConstantOfShape", [ints(2, 3)], {"value": helper.make_tensor("v", TensorProto.INT64, [1], [4])}, 18),
     ("Range", [np.array(2), np.array(11), np.array(3)], {}, 18),
     ("ReverseSequence", [f(5, 3, 2), ints(5, 1, 3)], {}, 18),
+    ("Scan", [f(2), f(7, 2)], {"body": running(), "num_scan_inputs": 1}, 18),
+    ("Scan", [f(2), f(2, 7)], {"body": running(), "num_scan_inputs": 1, **BACKWARDS}, 18),
+    ("Scan", [f(2), f(7, 3, 2)], {"body": running(of_rows=True), "num_scan_inputs": 1}, 18),
 ]
 
 
@@ -148,7 +169,7 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
 )
 def test_nodes(op: str, arrays: list[np.ndarray], attributes: dict[str, Any], opset: int) -> None:
     inputs = {f"i{k}": array for k, array in enumerate(arrays)}
-    node = helper.make_node(op, list(inputs), ["o0", "o1"][: 2 if op == "Split" else 1], **attributes)
+    node = helper.make_node(op, list(inputs), ["o0", "o1"][: 2 if op in ("Split", "TopK", "Scan") else 1], **attributes)
     model = of_node(node, inputs, opset)
     found = lstmcore.from_onnx(model)(inputs)
     for mine, theirs in zip(found.values(), infer(model, inputs), strict=True):
@@ -234,6 +255,11 @@ def test_bad_files(tmp_path: Path) -> None:
     branch = of_node(relu, x).graph
     with pytest.raises(ValueError, match=r"attribute 'then_branch' of node 'if' \(If\) is a subgraph"):
         lstmcore.from_onnx(of_node(helper.make_node("If", ["X"], ["Y"], name="if", then_branch=branch), x))
+    old = helper.make_node("Scan", ["", "X", "X"], ["Y", "Z"], name="s", body=running(), num_scan_inputs=1)
+    with pytest.raises(
+        ValueError, match=r"attribute 'body' of node 's' \(Scan\) is a subgraph; only that of a Scan of"
+    ):
+        lstmcore.from_onnx(of_node(old, x, 8))
     outside = of_node(helper.make_node("Add", ["X", "w"], ["Y"]), x, w=f(2))
     onnx.save(outside, path, save_as_external_data=True, size_threshold=0)
     with pytest.raises(ValueError, match=r"initializer 'w' has its data in another file: pass onnx.load\(path\)"):

@@ -10,13 +10,13 @@ import numpy as np
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.forecasting import ForecasterModel
+from lstmcore.interop import _agreement
 from lstmcore.language import LanguageModel
 from lstmcore.model import ClassifierModel, RegressorModel, SequenceModel
 from lstmcore.network import Network
 from lstmcore.sequences import Sequences
 
 _LENGTHS = np.array([5, 7, 1])
-_TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 
 Arrays = dict[str, Array]
 
@@ -41,11 +41,10 @@ def compare(model: Any, what: Any) -> None:
     found = session.run(list(expected), feed)
     dtype = (what if isinstance(what, (Recurrent, Network)) else what.network).dtype.name
     for (name, ours), theirs in zip(expected.items(), found, strict=True):
+        if ours.shape != theirs.shape:
+            raise RuntimeError(f"{name} has shape {theirs.shape} in ONNX Runtime, not {ours.shape}")
         counts = ~np.isnan(ours)  # NaN stands where any value will do
-        allowed = _TOLERANCE[dtype] * max(1.0, float(np.abs(ours[counts]).max(initial=0.0)))
-        away = float(np.abs(ours - theirs)[counts].max(initial=0.0)) if ours.shape == theirs.shape else np.inf
-        if not away <= allowed:
-            raise RuntimeError(f"{name} in ONNX Runtime differs by {away:.3g} on random input, more than {allowed:.3g}")
+        _agreement.compare([ours[counts]], [theirs[counts]], name, "ONNX Runtime", dtype)
 
 
 def example(what: Any) -> tuple[Arrays, Arrays]:

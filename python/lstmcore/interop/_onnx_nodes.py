@@ -1,91 +1,21 @@
-"""What an ONNX graph is here, and its nodes without recurrence as functions of NumPy arrays.
+"""Nodes of ONNX as functions of NumPy arrays; LSTM, GRU and RNN are elsewhere.
 
 `NODES` is the only list of them. The parameters of a function are the node's inputs, None where one is left out, and
 the attributes that it understands; what is an attribute in one version of an operator and an input in another is one
-parameter. `opset` is the version.
+parameter. `opset` is the version, and a subgraph is what computes it.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lstmcore._validation import Array
 
-
-@dataclass(frozen=True)
-class Node:
-    """One operator of a graph.
-
-    Attributes
-    ----------
-    op : str
-        Name of the operator, such as "LSTM".
-    inputs, outputs : sequence of str
-        Names of values; "" is an input or output that is left out.
-    attributes : dict
-        Numbers, text, lists of them, arrays.
-    name : str
-        Name of the node, or "".
-    """
-
-    op: str
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    name: str = ""
-
-    def __str__(self) -> str:
-        """Return the node as messages name it."""
-        return f"node {self.label!r} ({self.op})"
-
-    @property
-    def label(self) -> str:
-        """The node's name, or that of its first output."""
-        return self.name or next(filter(None, self.outputs), self.op)
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A graph as `OnnxModel` runs it.
-
-    Attributes
-    ----------
-    inputs : dict of str to (dtype, shape)
-        What a call must give. The shape is a tuple of int, or of str or None for sizes that may vary; None: any.
-    outputs : sequence of str
-        What a call returns.
-    nodes : sequence of Node
-        In an order in which they can be computed.
-    constants : dict of str to ndarray
-        Initializers.
-    defaults : dict of str to ndarray
-        Of the inputs that a call may leave out.
-    opset : int
-        Version of the operators.
-    """
-
-    inputs: dict[str, tuple[np.dtype[Any], tuple[int | str | None, ...] | None]]
-    outputs: Sequence[str]
-    nodes: Sequence[Node]
-    constants: dict[str, Array] = field(default_factory=dict)
-    defaults: dict[str, Array] = field(default_factory=dict)
-    opset: int = 22
-
-
-def function(node: Node, opset: int) -> Callable[..., Any]:
-    """Return what computes a node: a function of its inputs. An attribute that it does not know is an error."""
-    compute = NODES[node.op]
-    names = set(inspect.signature(compute).parameters)
-    unknown = sorted(set(node.attributes) - (names - {"opset"}))
-    if unknown:
-        raise ValueError(f"{node} has the attribute {unknown[0]!r}, which cannot be mapped")
-    options = {**node.attributes, "opset": opset} if "opset" in names else node.attributes
-    return lambda *arrays: compute(*arrays, **options)
+if TYPE_CHECKING:
+    from lstmcore.interop._onnx_program import Program
 
 
 # ---- arithmetic -----------------------------------------------------------------------------------------------------
@@ -191,6 +121,15 @@ def _extreme_place(find: Any) -> Callable[..., Array]:
         return find(x, axis=axis, keepdims=bool(keepdims))
 
     return compute
+
+
+def _top(x: Array, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Array, Array]:
+    if largest:  # of equal numbers the first
+        order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
+    else:
+        order = np.argsort(x, axis, kind="stable")
+    places = np.take(order, range(*_integers(k)), axis)
+    return np.take_along_axis(x, places, axis), places
 
 
 # ---- shapes ---------------------------------------------------------------------------------------------------------
@@ -303,6 +242,42 @@ def reverse_steps(x: Array, lengths: Array | None) -> Array:
     return x[np.where(t < lengths, lengths - 1 - t, t), np.arange(x.shape[1])]
 
 
+# ---- loops ----------------------------------------------------------------------------------------------------------
+
+
+def _scan(
+    *arrays: Array,
+    body: Program,
+    num_scan_inputs: int,
+    scan_input_axes: Sequence[int] = (),
+    scan_input_directions: Sequence[int] = (),
+    scan_output_axes: Sequence[int] = (),
+    scan_output_directions: Sequence[int] = (),
+) -> tuple[Array, ...]:
+    """Return the final states and the outputs of all steps, from states, sequences and what the body has captured."""
+    n_inputs, n_states = len(body.inputs), len(body.inputs) - num_scan_inputs
+    if not 0 < num_scan_inputs <= n_inputs:
+        raise ValueError(f"num_scan_inputs must be from 1 to {n_inputs}, got {num_scan_inputs}")
+    states, sequences, captured = list(arrays[:n_states]), arrays[n_states:n_inputs], arrays[n_inputs:]
+    plain = [0] * max(num_scan_inputs, len(body.outputs) - n_states)
+    entries = [
+        np.moveaxis(x, axis, 0)[:: -1 if reverse else 1]
+        for x, axis, reverse in zip(sequences, scan_input_axes or plain, scan_input_directions or plain, strict=False)
+    ]
+    steps = []
+    for entry in zip(*entries, strict=True):
+        found = body(*states, *entry, *captured)
+        states = found[:n_states]
+        steps.append(found[n_states:])
+    if not steps:
+        raise ValueError("there is no step, and so the shapes of the outputs are not known")
+    ys = zip(zip(*steps, strict=True), scan_output_axes or plain, scan_output_directions or plain, strict=False)
+    return (*states, *(np.stack(y[::-1] if reverse else y, axis) for y, axis, reverse in ys))
+
+
+# ---- the list -------------------------------------------------------------------------------------------------------
+
+
 def _one(f: Any) -> Callable[[Array], Array]:
     return lambda x: f(x)
 
@@ -376,6 +351,7 @@ NODES: dict[str, Callable[..., Any]] = {
     "ReduceProd": _reduction(_product),
     "ArgMax": _extreme_place(np.argmax),
     "ArgMin": _extreme_place(np.argmin),
+    "TopK": _top,
     "Reshape": _reshape,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
@@ -395,4 +371,5 @@ NODES: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "ReverseSequence": _reverse_sequence,
+    "Scan": _scan,
 }

@@ -8,14 +8,17 @@ inference.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
-from lstmcore.interop._onnx_nodes import Node, reverse_steps
+from lstmcore.interop._onnx_nodes import reverse_steps
+
+if TYPE_CHECKING:
+    from lstmcore.interop._onnx_program import Node
 
 Chosen = list[tuple[Any, ...]]  # (name, α, β) of each activation of a direction, the numbers that it takes alone
 

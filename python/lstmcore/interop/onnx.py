@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lstmcore import _validation as check
-from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
-from lstmcore.interop._onnx_nodes import NODES, Graph, Node, function
-from lstmcore.interop._onnx_recurrent import WEIGHTS, RecurrentNode, weights_of
+from lstmcore.interop._onnx_program import RECURRENT, Graph, Node, Program
+from lstmcore.interop._onnx_recurrent import weights_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from onnx import ModelProto
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
 _OLDEST_OPSET = 7
+_FIRST_SCAN = 9  # opset of the Scan without a batch axis
 _FIRST_WITH_OPTIONAL_INPUTS = 4  # version of the file format
 
 
@@ -33,7 +32,8 @@ def from_onnx(model: ModelProto | str | os.PathLike[str]) -> OnnxModel:
     model : onnx.ModelProto, str or path
         A model, or its file. LSTM, GRU and RNN nodes may have everything that the operators have, but weights that
         depend on the inputs of a call. Around them stand the nodes that exporters put there: Gather, Transpose,
-        Reshape, Slice, Concat, MatMul, Gemm, arithmetic, comparisons, reductions, activations. Opset 7 or newer.
+        Reshape, Slice, Concat, MatMul, Gemm, arithmetic, comparisons, reductions, activations, Scan; so all that
+        `to_onnx` writes. Opset 7 or newer.
 
     Returns
     -------
@@ -72,7 +72,8 @@ class OnnxModel:
     """An ONNX graph that computes; `from_onnx` makes it.
 
     Recurrent nodes run on this package's kernels, with the same bits for any number of threads or batch split; the
-    other nodes are NumPy's. What depends on constants alone is computed once, here.
+    other nodes are NumPy's, and the body of a Scan is run once a step. What depends on constants alone is computed
+    once, here.
 
     Attributes
     ----------
@@ -89,28 +90,9 @@ class OnnxModel:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.inputs, self.outputs = dict(graph.inputs), list(graph.outputs)
-        self.layers: dict[str, Recurrent] = {}
-        self.optional = list(graph.defaults)
-        self._constants, self._defaults = dict(graph.constants), dict(graph.defaults)
-        self._steps: list[tuple[Node, Callable[..., Any], list[str]]] = []
-        known = {"", *self.inputs, *self._constants}
-        for node in graph.nodes:
-            for name in node.inputs:
-                if name not in known:
-                    raise ValueError(f"{node} reads {name!r}, which nothing before it computes")
-            try:
-                step = self._step(node, graph.opset)
-            except (TypeError, AttributeError) as error:  # an attribute of a type that the operator does not have
-                raise ValueError(f"{node} cannot be read: {error}") from error
-            if all(name == "" or name in self._constants for name in node.inputs):
-                self._constants.update(_computed(*step, self._constants))
-            else:
-                self._steps.append(step)
-            known.update(node.outputs)
-        for name in self.outputs:
-            if name not in known:
-                raise ValueError(f"the model's output {name!r} is computed by nothing")
+        self.inputs, self.outputs, self.optional = dict(graph.inputs), list(graph.outputs), list(graph.defaults)
+        self._defaults, self._program = dict(graph.defaults), Program(graph)
+        self.layers = self._program.layers
 
     def __call__(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Compute the outputs.
@@ -131,28 +113,13 @@ class OnnxModel:
             If an input is missing, unknown or not as the model describes it, or if a node cannot compute; the message
             names it and quotes shapes.
         """
-        values = {**self._constants, **self._defaults, **self._checked(inputs)}
-        for step in self._steps:
-            values.update(_computed(*step, values))
-        return {name: values[name] for name in self.outputs}
+        values = {**self._defaults, **self._checked(inputs)}
+        found = self._program(*[values[name] for name in self.inputs])
+        return dict(zip(self.outputs, found, strict=True))
 
     def __repr__(self) -> str:
         """Return inputs, outputs and layers."""
         return f"<OnnxModel {', '.join(self.inputs)} -> {', '.join(self.outputs)}; layers {self.layers}>"
-
-    def _step(self, node: Node, opset: int) -> tuple[Node, Callable[..., Any], list[str]]:
-        """Return a node, what computes it, and the names of the inputs that a call gives."""
-        if node.op not in _RECURRENT:
-            if node.op not in NODES:
-                raise ValueError(f"{node} cannot be mapped; operators that can: {', '.join([*_RECURRENT, *NODES])}")
-            return node, function(node, opset), list(node.inputs)
-        weights = weights_of(node)
-        for role, name in weights.items():
-            if name not in self._constants:
-                raise ValueError(f"{role} of {node} must be a constant, but {name!r} depends on the inputs")
-        recurrent = RecurrentNode(node, {role: self._constants[name] for role, name in weights.items()})
-        self.layers[node.label] = recurrent.layer
-        return node, recurrent, [name for place, name in enumerate(node.inputs) if place not in WEIGHTS]
 
     def _checked(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         if not isinstance(inputs, Mapping):
@@ -181,24 +148,6 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
     )
 
 
-def _computed(
-    node: Node, compute: Callable[..., Any], names: list[str], values: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Return the outputs of a node by name."""
-    arrays = [values[name] if name else None for name in names]
-    try:
-        result = compute(*arrays)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError) as error:
-        given = ", ".join(
-            f"{name} {array.shape}" for name, array in zip(names, arrays, strict=True) if array is not None
-        )
-        raise ValueError(f"{node} of {given or 'nothing'}: {error}") from error
-    results = result if isinstance(result, tuple) else (result,)
-    if len(node.outputs) > len(results):
-        raise ValueError(f"{node} has {len(node.outputs)} outputs, of which {len(results)} can be mapped")
-    return {name: np.asarray(value) for name, value in zip(node.outputs, results, strict=False) if name}
-
-
 # ---- reading a file -------------------------------------------------------------------------------------------------
 
 
@@ -207,17 +156,20 @@ def _read(model: ModelProto) -> Graph:
     opset = versions.get("", versions.get("ai.onnx", 0))
     if opset < _OLDEST_OPSET:
         raise ValueError(f"the model is of opset {opset}; {_OLDEST_OPSET} is the oldest that can be mapped")
-    graph = model.graph
+    return _graph(model.graph, opset, model.ir_version)
+
+
+def _graph(graph: Any, opset: int, ir_version: int) -> Graph:
     if graph.sparse_initializer:
         raise ValueError(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse, which cannot be mapped")
-    nodes = [_node(proto) for proto in graph.node]
+    nodes = [_node(proto, opset, ir_version) for proto in graph.node]
     constants = {tensor.name: _array(tensor, f"initializer {tensor.name!r}") for tensor in graph.initializer}
-    weights = {name for node in nodes if node.op in _RECURRENT for name in weights_of(node).values()}
+    weights = {name for node in nodes if node.op in RECURRENT for name in weights_of(node).values()}
     inputs, defaults = {}, {}
     for value in graph.input:
         if value.name in constants:
             # An input with a value. In the oldest files all weights are such; later, who lists them means them fixed.
-            if model.ir_version < _FIRST_WITH_OPTIONAL_INPUTS or value.name in weights:
+            if ir_version < _FIRST_WITH_OPTIONAL_INPUTS or value.name in weights:
                 continue
             defaults[value.name] = constants.pop(value.name)
         if value.type.WhichOneof("value") != "tensor_type":
@@ -244,11 +196,15 @@ def _size(dim: Any) -> int | str | None:
     return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
-def _node(proto: Any) -> Node:
+def _node(proto: Any, opset: int, ir_version: int) -> Node:
     node = Node(proto.op_type, list(proto.input), list(proto.output), {}, proto.name)
     if proto.domain not in ("", "ai.onnx"):
         raise ValueError(f"{node} is of domain {proto.domain!r}, which cannot be mapped")
-    node.attributes.update({attribute.name: _attribute(attribute, node) for attribute in proto.attribute})
+    for attribute in proto.attribute:
+        body = node.op == "Scan" and attribute.name == "body" and opset >= _FIRST_SCAN
+        node.attributes[attribute.name] = (
+            _graph(attribute.g, opset, ir_version) if body else _attribute(attribute, node)
+        )
     return node
 
 
@@ -257,7 +213,7 @@ def _attribute(attribute: Any, node: Node) -> Any:
 
     where = f"attribute {attribute.name!r} of {node}"
     if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
-        raise ValueError(f"{where} is a subgraph, which cannot be mapped")
+        raise ValueError(f"{where} is a subgraph; only that of a Scan of opset {_FIRST_SCAN} or newer can be mapped")
     if attribute.type == AttributeProto.TENSOR:
         return _array(attribute.t, where)
     if attribute.type == AttributeProto.STRING:
