@@ -188,11 +188,7 @@ class Mutations {
   std::mt19937 generator_;
 };
 
-#if defined(__aarch64__)
-constexpr int kFiles = 3000;  // as a rule under an emulator
-#else
-constexpr int kFiles = check::kSanitized ? 10000 : 100000;
-#endif
+constexpr int kFiles = check::kSlow ? 5000 : 100000;
 
 void check_hostile_files(int n, unsigned seed) {
   Mutations mutations(seed);
@@ -230,7 +226,7 @@ void check_memory() {
   getrusage(RUSAGE_SELF, &usage);
   const long megabytes = usage.ru_maxrss >> 10;
   std::printf("%ld megabytes at most\n", megabytes);
-  CHECK(check::kSanitized || megabytes < 500, "it took %ld megabytes", megabytes);
+  CHECK(check::kSlow || megabytes < 500, "it took %ld megabytes", megabytes);
 #endif
 }
 
