@@ -30,7 +30,7 @@ extensions = [
     "gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["auto_examples/*.ipynb", "auto_examples/*.py"]
+exclude_patterns = ["auto_examples/*.ipynb", "auto_examples/*.py", "auto_examples/cpp"]  # a CMake project is no page
 
 # ---- docstrings ----
 
