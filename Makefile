@@ -16,7 +16,7 @@ NATIVE := $(shell find include src cmake -type f) CMakeLists.txt pyproject.toml
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help build test test-cpp test-arm test-py test-peers sanitize demo bench accuracy machine scaling lint format
-.PHONY: data docs gallery test-examples wheel-check clean
+.PHONY: data docs gallery test-examples test-tools wheel-check clean
 
 help:
 	@echo "make build        build into .venv (an editable install); ISAS=x86_64_v4 builds just that one"
@@ -181,6 +181,9 @@ docs: $(VENV)/.installed $(VENV)/.demo-extra $(VENV)/.docs-tools
 	@echo "build/docs/index.html"
 
 LONG_EXAMPLES := $(VENV)/.installed $(VENV)/.test-extra $(VENV)/.examples-data data
+
+# What tests and docs install: with it there, they can run beside each other.
+test-tools: $(LONG_EXAMPLES) $(VENV)/.demo-extra $(VENV)/.torch $(VENV)/.docs-tools
 
 gallery: $(LONG_EXAMPLES)
 	$(BIN)/python docs/gallery.py $(ONLY)
