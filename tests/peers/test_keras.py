@@ -180,6 +180,15 @@ def test_a_file_runs_no_code(tmp_path: Path) -> None:
     assert not ran
 
 
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*model\.keras"):
+        lstmcore.from_keras(tmp_path / "model.keras")
+    model(K.LSTM(3)).save(tmp_path / "model.keras")
+    (tmp_path / "half.keras").write_bytes((tmp_path / "model.keras").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"half\.keras' is not a \.keras file, or not a whole one"):
+        lstmcore.from_keras(tmp_path / "half.keras")
+
+
 def tokens_with_holes(rng: np.random.Generator) -> np.ndarray:
     tokens = rng.integers(1, 9, (6, 10)) * (rng.random((6, 10)) < 0.6)
     tokens[:, 4] = 3
@@ -207,6 +216,29 @@ def test_masking_and_a_mean_of_what_is_left(rng: np.random.Generator) -> None:
     x[~mask] = -1.0
     found = network.predict(lstmcore.sequences_from_mask(x, mask))
     np.testing.assert_allclose(found, numbers(theirs, x)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+def test_masks_of_functional_models(every_step: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    start = keras.Input((None,), dtype="int32")
+    x = K.Embedding(9, 3, mask_zero=True)(start)
+    x = K.Bidirectional(K.GRU(5, return_sequences=True))(x)
+    x = K.Dense(2)(K.GRU(5, return_sequences=every_step)(x))
+    theirs = drawn(keras.Model(start, x))
+    theirs.save(tmp_path / "model.keras")
+    tokens = tokens_with_holes(rng)
+    expected = numbers(theirs, tokens)[0]
+    for source in (theirs, tmp_path / "model.keras"):
+        found = lstmcore.from_keras(source).predict(lstmcore.sequences_from_mask(tokens, tokens != 0))
+        np.testing.assert_allclose(found, expected[tokens != 0] if every_step else expected, atol=2e-6)
+
+
+def test_masks_of_ones_own_do_not_map() -> None:
+    start = keras.Input((None,), dtype="int32")
+    embedded = K.Embedding(9, 3)(start)
+    theirs = keras.Model(start, K.Dense(2)(K.GRU(5)(embedded, mask=keras.ops.not_equal(start, 5))))
+    with pytest.raises(ValueError, match=r"GRU 'gru.*' has 2 inputs: only chains map"):
+        lstmcore.from_keras(theirs)
 
 
 def test_a_network_with_tokens_becomes_a_model() -> None:
