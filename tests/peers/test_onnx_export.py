@@ -218,6 +218,10 @@ def test_classifiers(case: str) -> None:
         label, probabilities = run.run(feed)
         close(probabilities, model.predict_proba(X[some], static=given))
         assert list(label) == list(model.predict(X[some], static=given))
+    whole = [x[: min(map(len, X))] for x in X]  # lengths left out
+    label, probabilities = run.run({"X": np.stack(whole)} | ({} if static is None else {"static": static}))
+    close(probabilities, model.predict_proba(whole, static=static))
+    assert list(label) == list(model.predict(whole, static=static))
 
 
 def test_several_labels_and_tokens() -> None:
@@ -356,6 +360,11 @@ def test_a_difference_is_found() -> None:
 
 
 def test_what_has_no_form_is_named() -> None:
+    X, dates = np.random.default_rng(0).standard_normal((4, 3, 2)), np.array(["2024-01-01", "2025-01-01"] * 2, "M8[D]")
+    with pytest.raises(
+        ValueError, match=r"class labels of datetime64\[D\] have no form in ONNX: \[datetime"
+    ):
+        lstmcore.to_onnx(lstmcore.RNNClassifier(**QUICK).fit(X, dates))
     with pytest.raises(ValueError, match="weight_dtype='bfloat16' has no counterpart in ONNX"):
         lstmcore.to_onnx(lstmcore.LSTM(2, 3, weight_dtype="bfloat16"))
     with pytest.raises(ValueError, match=r"opset must be at most \d+, the newest of onnx"):
