@@ -170,6 +170,11 @@ def test_a_network_of_float64() -> None:
     np.testing.assert_allclose(numbers(lstmcore.to_keras(network), tokens)[0], network.predict(tokens), atol=atol)
 
 
+def test_layers_of_float64_behind_an_input_of_float32() -> None:
+    theirs = drawn(keras.Sequential([keras.Input((None, 4)), K.LSTM(3, dtype="float64"), K.Dense(2, dtype="float64")]))
+    assert lstmcore.from_keras(theirs).dtype == np.float64
+
+
 def test_a_file_runs_no_code(tmp_path: Path) -> None:
     ran: list[int] = []
     theirs = keras.Sequential([keras.Input((None, 4)), K.Lambda(lambda x: ran.append(1) or x), K.LSTM(3)])

@@ -261,7 +261,8 @@ def _compare(ours: Array, theirs: Array, name: str) -> None:
 def _sample(width: int, dtype: np.dtype[Any], chain: Chain, source: Any) -> tuple[Array, Array]:
     """Random input of a model and which of its steps count: all, or if it masks some of each sequence."""
     rng = np.random.default_rng(0)
-    shape = source.inputs[0].shape[:2] if getattr(source, "inputs", None) else (None, None)
+    inputs = getattr(source, "inputs", None)
+    shape = inputs[0].shape[:2] if inputs else (None, None)
     batch, steps = (given or default for given, default in zip(shape, (_BATCH, _STEPS), strict=True))
     mask = np.ones((batch, steps), bool)
     if chain.mask_value is not None:
@@ -269,7 +270,8 @@ def _sample(width: int, dtype: np.dtype[Any], chain: Chain, source: Any) -> tupl
         mask[np.arange(batch), rng.integers(0, steps, batch)] = True
     if chain.embedding is not None:
         return rng.integers(0 if mask.all() else 1, chain.embedding.input_dim, mask.shape) * mask, mask
-    x = rng.standard_normal((batch, steps, width)).astype(dtype)
+    x = rng.standard_normal((batch, steps, width))
+    x = (x.astype(inputs[0].dtype) if inputs else x).astype(dtype)  # a model casts to what its Input is of
     if chain.mask_value is not None:
         x[~mask] = chain.mask_value
     return x, mask
