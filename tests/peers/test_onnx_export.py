@@ -361,9 +361,7 @@ def test_a_difference_is_found() -> None:
 
 def test_what_has_no_form_is_named() -> None:
     X, dates = np.random.default_rng(0).standard_normal((4, 3, 2)), np.array(["2024-01-01", "2025-01-01"] * 2, "M8[D]")
-    with pytest.raises(
-        ValueError, match=r"class labels of datetime64\[D\] have no form in ONNX: \[datetime"
-    ):
+    with pytest.raises(ValueError, match=r"class labels of datetime64\[D\] have no form in ONNX: \[datetime"):
         lstmcore.to_onnx(lstmcore.RNNClassifier(**QUICK).fit(X, dates))
     with pytest.raises(ValueError, match="weight_dtype='bfloat16' has no counterpart in ONNX"):
         lstmcore.to_onnx(lstmcore.LSTM(2, 3, weight_dtype="bfloat16"))
