@@ -15,6 +15,7 @@ from lstmcore import RNNForecaster
         ({"window": 1}, "window must be at least 2, got 1"),
         ({"window": 2.5}, "window must be an integer, got 2.5"),
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
+        ({"horizon": 10**5, "strategy": "recursive"}, "horizon must be at most 65536 with strategy='recursive', got 1"),
         ({"cell": "lstn"}, "cell must be one of .*'lstn'.*did you mean 'lstm'"),
         ({"loss": "sqared"}, "loss must be one of .*'sqared'"),
         ({"loss": "quantile"}, "loss must be one of .*'quantile'"),

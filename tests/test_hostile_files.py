@@ -175,12 +175,34 @@ def test_fuzzed_files(tmp_path: Path) -> None:
 def test_sizes_are_refused_before_memory_is_taken(
     kind: str, change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
+    refused(kind, lambda config: config["network"].update(change), message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 10**9}, "steps must be at most 65536, or the horizon"),
+        ({"steps": 0}, "steps must be at least"),
+        ({"steps": 2.5}, "steps must be an integer, got 2.5"),
+        ({"n_exog": -1}, "n_exog must be at least 0, got -1"),
+        ({"univariate": "x"}, "univariate must be True or False, got 'x'"),
+        ({"quantiles": [0.9, 0.1]}, "quantiles must ascend"),
+        ({"calendar": ["week"]}, "calendar must be one of .*got 'week'"),
+    ],
+)
+def test_what_no_forecaster_has_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    refused("forecaster", lambda config: config["task"]["layout"].update(change), message, tmp_path)
+
+
+def refused(kind: str, change: Callable[[dict[str, Any]], None], message: str, folder: Path) -> None:
+    """Assert that a file of this kind whose configuration was changed does not load."""
+
     def changed(header: dict[str, Any]) -> dict[str, Any]:
         config = json.loads(header["__metadata__"]["lstmcore"])
-        config["network"].update(change)
+        change(config)
         return {**header, "__metadata__": {"lstmcore": json.dumps(config)}}
 
-    path = tmp_path / "hostile"
+    path = folder / "hostile"
     path.write_bytes(with_header((golden.FOLDER / "format1" / f"{kind}.safetensors").read_bytes(), changed))
     with pytest.raises(ValueError, match=f"hostile is a damaged model file: .*{message}"):
         lstmcore.load(path)

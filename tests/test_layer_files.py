@@ -32,7 +32,7 @@ def test_layers_come_back(name: str, tmp_path: Path) -> None:
     layer = kind.make()
     loaded = round_trip(layer, tmp_path / "layer.safetensors")
     assert type(loaded) is type(layer)
-    if "object at" not in repr(layer):
+    if "object at" not in repr(layer) and name != "Network":  # in which any layer comes back as `from_cell` makes it
         assert repr(loaded) == repr(layer)
     assert same_bits(loaded.flat_parameters, layer.flat_parameters)
     assert same_bits(np.asarray(kind.answer(loaded, kind.inputs)), np.asarray(kind.answer(layer, kind.inputs)))
@@ -75,6 +75,8 @@ def test_layers_that_no_file_can_hold(tmp_path: Path) -> None:
         Mine(2, 3).save(tmp_path / "f")
     with pytest.raises(TypeError, match="path must be a string or a path, got None"):
         lstmcore.LSTM(2, 3).save(None)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*missing for f"):
+        lstmcore.LSTM(2, 3).save(tmp_path / "missing" / "f")
     assert not list(tmp_path.iterdir())
 
 

@@ -180,6 +180,11 @@ def test_network_is_one_vector() -> None:
     assert not np.shares_memory(copied.flat_parameters, network.flat_parameters)
 
 
+def test_network_says_what_it_is() -> None:
+    network = Network(from_cell("gru", 2, 3), "mean", Dense(3, 4))
+    assert repr(network) == "Network(Recurrent('gru', 2, 3), pooling='mean', outputs=4)"
+
+
 def test_network_checks_its_parts() -> None:
     recurrent = from_cell("gru", 3, 5, bidirectional=True)
     with pytest.raises(ValueError, match="dense must take 10 features"):

@@ -6,8 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstmcore import _validation as check
 from lstmcore._series import as_series
 from lstmcore._validation import Array
+from lstmcore.calendar import check_features
+from lstmcore.losses import check_quantiles
+
+MOST_STEPS = 1 << 16
+"""How far a forecast by turns may reach unless told otherwise; a network of a longer horizon may reach that."""
 
 
 class Layout(NamedTuple):
@@ -37,6 +43,25 @@ class Layout(NamedTuple):
     calendar: tuple[str, ...] = ()
     univariate: bool = True
     quantiles: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layout:
+        """Return what JSON kept of ``_asdict()``; raise ValueError or TypeError for what no forecaster has."""
+        axes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+        }
+        layout = cls(**axes)
+        for name, least in (("horizon", 1), ("steps", layout.horizon), ("n_targets", 1), ("n_exog", 0), ("n_known", 0)):
+            check.integer(getattr(layout, name), name, least)
+        if layout.steps > max(layout.horizon, MOST_STEPS):
+            raise ValueError(f"steps must be at most {MOST_STEPS}, or the horizon {layout.horizon}, got {layout.steps}")
+        if check.flag(layout.univariate, "univariate") and layout.n_targets > 1:
+            raise ValueError(f"n_targets must be 1 with univariate=True, got {layout.n_targets}")
+        if layout.calendar:
+            check_features(layout.calendar)
+        if layout.quantiles is not None:
+            check_quantiles(layout.quantiles)
+        return layout
 
     @property
     def n_calendar(self) -> int:

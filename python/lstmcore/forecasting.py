@@ -277,8 +277,5 @@ class ForecasterModel(Model):
             Standardizer.from_config(config["inputs"]),
             Standardizer.from_config(config["outputs"]),
         )
-        axes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in config["layout"].items()
-        }
-        errors = config["calibration"]
-        return cls(network, scaling, Layout(**axes), None if errors is None else Calibration.from_config(errors))
+        layout, errors = Layout.from_config(config["layout"]), config["calibration"]
+        return cls(network, scaling, layout, None if errors is None else Calibration.from_config(errors))

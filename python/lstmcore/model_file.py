@@ -88,9 +88,10 @@ def load(path: str | os.PathLike[str], *, weight_dtype: str | None = None) -> An
     Returns
     -------
     Model, layer or network
-        Of an estimator a `ClassifierModel`, `RegressorModel` or `ForecasterModel`: ``predict`` and ``session`` work as
-        in training. Or a `LanguageModel`, which has ``generate`` and ``score``. Of a layer such as `LSTM`, or a
-        `Network`, one of the same class, options and parameters; its random generator starts anew.
+        Of an estimator a `ClassifierModel`, `RegressorModel`, `TaggerModel` or `ForecasterModel`: ``predict`` and
+        ``session`` work as in training. Or a `Seq2SeqModel`, which has ``predict``, or a `LanguageModel`, which has
+        ``generate`` and ``score``. Of a layer such as `LSTM`, or a `Network`, one of the same class, options and
+        parameters; its random generator starts anew.
 
     Raises
     ------

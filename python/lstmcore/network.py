@@ -164,6 +164,10 @@ class Network(Parameterized):
         self.final_states: list[Array] | None = None
         self._own_parameters()
 
+    def __repr__(self) -> str:
+        """Return the recurrent layers, what is read of them, and the number of outputs."""
+        return f"{type(self).__name__}({self.recurrent!r}, pooling={self.pooling!r}, outputs={self.n_outputs})"
+
     @property
     def draws_masks(self) -> bool:
         """Whether `forward` in training depends on its seed."""

@@ -170,6 +170,11 @@ def test_a_network_of_float64() -> None:
     np.testing.assert_allclose(numbers(lstmcore.to_keras(network), tokens)[0], network.predict(tokens), atol=atol)
 
 
+def test_layers_of_float64_behind_an_input_of_float32() -> None:
+    theirs = drawn(keras.Sequential([keras.Input((None, 4)), K.LSTM(3, dtype="float64"), K.Dense(2, dtype="float64")]))
+    assert lstmcore.from_keras(theirs).dtype == np.float64
+
+
 def test_a_file_runs_no_code(tmp_path: Path) -> None:
     ran: list[int] = []
     theirs = keras.Sequential([keras.Input((None, 4)), K.Lambda(lambda x: ran.append(1) or x), K.LSTM(3)])
@@ -178,6 +183,15 @@ def test_a_file_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unsafe|safe_mode|lambda"):
         lstmcore.from_keras(str(tmp_path / "lambda.keras"))
     assert not ran
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*model\.keras"):
+        lstmcore.from_keras(tmp_path / "model.keras")
+    model(K.LSTM(3)).save(tmp_path / "model.keras")
+    (tmp_path / "half.keras").write_bytes((tmp_path / "model.keras").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"half\.keras' is not a \.keras file, or not a whole one"):
+        lstmcore.from_keras(tmp_path / "half.keras")
 
 
 def tokens_with_holes(rng: np.random.Generator) -> np.ndarray:
@@ -207,6 +221,29 @@ def test_masking_and_a_mean_of_what_is_left(rng: np.random.Generator) -> None:
     x[~mask] = -1.0
     found = network.predict(lstmcore.sequences_from_mask(x, mask))
     np.testing.assert_allclose(found, numbers(theirs, x)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+def test_masks_of_functional_models(every_step: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    start = keras.Input((None,), dtype="int32")
+    x = K.Embedding(9, 3, mask_zero=True)(start)
+    x = K.Bidirectional(K.GRU(5, return_sequences=True))(x)
+    x = K.Dense(2)(K.GRU(5, return_sequences=every_step)(x))
+    theirs = drawn(keras.Model(start, x))
+    theirs.save(tmp_path / "model.keras")
+    tokens = tokens_with_holes(rng)
+    expected = numbers(theirs, tokens)[0]
+    for source in (theirs, tmp_path / "model.keras"):
+        found = lstmcore.from_keras(source).predict(lstmcore.sequences_from_mask(tokens, tokens != 0))
+        np.testing.assert_allclose(found, expected[tokens != 0] if every_step else expected, atol=2e-6)
+
+
+def test_masks_of_ones_own_do_not_map() -> None:
+    start = keras.Input((None,), dtype="int32")
+    embedded = K.Embedding(9, 3)(start)
+    theirs = keras.Model(start, K.Dense(2)(K.GRU(5)(embedded, mask=keras.ops.not_equal(start, 5))))
+    with pytest.raises(ValueError, match=r"GRU 'gru.*' has 2 inputs: only chains map"):
+        lstmcore.from_keras(theirs)
 
 
 def test_a_network_with_tokens_becomes_a_model() -> None:

@@ -218,6 +218,10 @@ def test_classifiers(case: str) -> None:
         label, probabilities = run.run(feed)
         close(probabilities, model.predict_proba(X[some], static=given))
         assert list(label) == list(model.predict(X[some], static=given))
+    whole = [x[: min(map(len, X))] for x in X]  # lengths left out
+    label, probabilities = run.run({"X": np.stack(whole)} | ({} if static is None else {"static": static}))
+    close(probabilities, model.predict_proba(whole, static=static))
+    assert list(label) == list(model.predict(whole, static=static))
 
 
 def test_several_labels_and_tokens() -> None:
@@ -331,13 +335,22 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.skipif(onnx.defs.onnx_opset_version() <= NEWEST, reason="this onnx writes nothing newer")
 def test_onnxruntime_may_be_older() -> None:
     opset = onnx.defs.onnx_opset_version()
-    with pytest.warns(UserWarning, match=rf"ONNX Runtime .* cannot load opset {opset}: the model is not compared"):
+    with pytest.warns(UserWarning, match=rf"ONNX Runtime .* cannot load opset {opset}: the model is compared through"):
         lstmcore.to_onnx(lstmcore.GRU(2, 3), opset=opset)
 
 
 def test_onnxruntime_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert lstmcore.to_onnx(lstmcore.GRU(2, 3), opset=16).opset_import[0].version == 16
+    model = lstmcore.to_onnx(lstmcore.GRU(2, 3, seed=0), opset=16)
+    assert model.opset_import[0].version == 16
+    with pytest.raises(RuntimeError, match=r"y differs from from_onnx by .* on random input, more than"):
+        _onnx_check.compare(model, lstmcore.GRU(2, 3, seed=1))
+
+
+def test_online_estimators_go_as_what_they_have_learnt() -> None:
+    X = np.random.default_rng(0).standard_normal((1, 12, 2))
+    online = lstmcore.OnlineRNNRegressor(hidden_size=4, random_state=0).fit(X[0], X[0, :, 0])
+    np.testing.assert_allclose(Exported(online).run({"X": X})[0], online.frozen().predict(X), atol=1e-6)
 
 
 def test_a_difference_is_found() -> None:
@@ -347,6 +360,9 @@ def test_a_difference_is_found() -> None:
 
 
 def test_what_has_no_form_is_named() -> None:
+    X, dates = np.random.default_rng(0).standard_normal((4, 3, 2)), np.array(["2024-01-01", "2025-01-01"] * 2, "M8[D]")
+    with pytest.raises(ValueError, match=r"class labels of datetime64\[D\] have no form in ONNX: \[datetime"):
+        lstmcore.to_onnx(lstmcore.RNNClassifier(**QUICK).fit(X, dates))
     with pytest.raises(ValueError, match="weight_dtype='bfloat16' has no counterpart in ONNX"):
         lstmcore.to_onnx(lstmcore.LSTM(2, 3, weight_dtype="bfloat16"))
     with pytest.raises(ValueError, match=r"opset must be at most \d+, the newest of onnx"):

@@ -245,6 +245,9 @@ def test_bad_files(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(ValueError, match=r"bad.onnx' is not an ONNX model"):
         lstmcore.from_onnx(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="the model says no opset, and so is none or not whole"):
+        lstmcore.from_onnx(path)
     relu = helper.make_node("Relu", ["X"], ["Y"], name="r")
     x = {"X": f(2)}
     with pytest.raises(ValueError, match="opset 6; 7 is the oldest"):

@@ -54,7 +54,29 @@ def test_convert_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     path = tmp_path / "evil.pt"
     torch.save({"weight_ih_l0": Evil()}, path)
     assert main(["convert", str(path), str(tmp_path / "a.safetensors")]) == 1
-    assert "is no state_dict of PyTorch" in capsys.readouterr().err
+    assert "is not a file of tensors alone: write it with torch.save(module.state_dict()" in capsys.readouterr().err
+
+
+def test_convert_says_what_is_no_state_dict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, module = tmp_path / "a.pt", torch.nn.LSTM(2, 3)
+    for content, message in (
+        ({"model": module.state_dict()}, "holds a dict of ['model'], and not a state_dict of PyTorch"),
+        ([torch.zeros(2)], "holds list, and not a state_dict of PyTorch"),
+    ):
+        torch.save(content, path)
+        assert main(["convert", str(path), str(tmp_path / "a.safetensors")]) == 1
+        assert message in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:300])
+    assert main(["convert", str(path), str(tmp_path / "a.safetensors")]) == 1
+    assert "a.pt cannot be read by PyTorch" in capsys.readouterr().err
+
+
+def test_convert_reads_half_precision(tmp_path: Path) -> None:
+    module = torch.nn.GRU(2, 3).bfloat16()
+    torch.save(module.state_dict(), tmp_path / "a.pt")
+    assert main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "a.safetensors")]) == 0
+    found = lstmcore.load(tmp_path / "a.safetensors").parameters["weight_hh_l0"]
+    assert np.array_equal(found, module.weight_hh_l0.detach().float().numpy())
 
 
 class Evil:

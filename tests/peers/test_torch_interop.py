@@ -132,10 +132,18 @@ def test_dropout_before_the_recurrent_layer_is_lost_with_a_warning() -> None:
 def test_cells_that_torch_has_not_are_named() -> None:
     with pytest.raises(ValueError, match="cell 'lstm_peephole' has no counterpart in torch"):
         lstmcore.to_torch(lstmcore.LSTM(2, 3, peepholes=True))
+    for option, value in (("zoneout", 0.1), ("weight_dtype", "bfloat16")):
+        with pytest.raises(ValueError, match=f"{option}={value!r} has no counterpart in torch"):
+            lstmcore.to_torch(lstmcore.LSTM(2, 3, **{option: value}))
+    with pytest.warns(UserWarning, match=r"training alone is lost: recurrent_dropout=0.1"):
+        lstmcore.to_torch(lstmcore.LSTM(2, 3, recurrent_dropout=0.1))
     network = Network(lstmcore.GRU(2, 3), "attention", Dense(3, 1))
     with pytest.raises(ValueError, match="pooling 'attention'"):
         lstmcore.to_torch(network)
     with pytest.raises(TypeError, match="layer must be a recurrent layer or a Network, got list"):
         lstmcore.to_torch([])  # type: ignore[arg-type]
+    model = lstmcore.model_from_network(Network(lstmcore.GRU(2, 3), "last", Dense(3, 1)))
+    with pytest.raises(TypeError, match=r"got RegressorModel: its \.network is one"):
+        lstmcore.to_torch(model)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"module must be a torch.nn.Module, got dict"):
         lstmcore.from_torch({})  # type: ignore[arg-type]

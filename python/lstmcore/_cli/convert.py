@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -42,9 +43,20 @@ def _read_torch(path: Path) -> Recurrent:
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        arrays = {str(name): tensor.detach().numpy() for name, tensor in state.items()}
-    except Exception as error:  # what unpickling and tensors of other types make of it
-        raise ValueError(f"{path} is no state_dict of PyTorch: {str(error).splitlines()[0]}") from error
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is not a file of tensors alone: write it with torch.save(module.state_dict(), path)"
+        ) from error
+    except Exception as error:  # of what is no file of PyTorch, or not a whole one
+        raise ValueError(f"{path} cannot be read by PyTorch: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        found = f"a dict of {list(state)}" if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} holds {found}, and not a state_dict of PyTorch: tensors by name")
+    double = torch.float64
+    arrays = {
+        str(name): tensor.to(double if tensor.dtype == double else torch.float32).numpy()
+        for name, tensor in state.items()
+    }
     return from_state_dict(arrays)
 
 

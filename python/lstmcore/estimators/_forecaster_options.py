@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmcore import _time_index as time_index
 from lstmcore import _validation as check
-from lstmcore._layout import Layout
+from lstmcore._layout import MOST_STEPS, Layout
 from lstmcore._panel import Panel, Record
 from lstmcore._samples import Samples
 from lstmcore._series import Frame, Lesson
@@ -88,6 +88,8 @@ class ForecasterOptions(RNNEstimator):
                 f"num_layers={self.num_layers} reach, got {self.window!r}"
             )
         check.choice(self.strategy, "strategy", ("direct", "recursive"))
+        if self.strategy == "recursive" and self.horizon > MOST_STEPS:
+            raise ValueError(f"horizon must be at most {MOST_STEPS} with strategy='recursive', got {self.horizon!r}")
         if not isinstance(self.difference, (bool, np.bool_)):
             check.integer(self.difference, "difference")
         check.choice(self.loss, "loss", [name for name in REGRESSION_LOSSES if name != "quantile"])

@@ -150,6 +150,9 @@ class OnlineEstimator(BaseEstimator):
         """
         raise NotImplementedError
 
+    def _fitted_model(self) -> SequenceModel:
+        return self.frozen()  # by the name that it has in other estimators
+
     # ---- what subclasses give ----
 
     def _prepare_one(self, y: Any) -> None:

@@ -1,8 +1,9 @@
-"""The check behind every conversion: both sides on the same random input."""
+"""The check behind every conversion: both sides on the same random input; and what may be converted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,3 +25,10 @@ def compare(
         found = float(np.abs(mine - other).max(initial=0.0))
         if not found <= allowed:
             raise RuntimeError(f"{name} differs from {library} by {found:.3g} on random input, more than {allowed:.3g}")
+
+
+def no_layer(what: Any) -> str:
+    """Say that something is no layer and no network, and where the network of a model is."""
+    attribute = next((each for each in ("model_", "network") if hasattr(what, each)), None)
+    path = {None: "", "model_": ": its model_.network is one", "network": ": its .network is one"}[attribute]
+    return f"layer must be a recurrent layer or a Network, got {type(what).__name__}{path}"

@@ -279,7 +279,7 @@ def layers_of(source: Any) -> Iterator[Any]:
     else:
         found, tensor = [], source.outputs[0]
         while not isinstance((history := tensor._keras_history).operation, keras.layers.InputLayer):
-            inputs = history.operation._inbound_nodes[history.node_index].input_tensors
+            inputs = _inputs(history.operation._inbound_nodes[history.node_index])
             if len(inputs) != 1:
                 raise ValueError(f"{named(history.operation)} has {len(inputs)} inputs: only chains map")
             found.insert(0, history.operation)
@@ -293,6 +293,14 @@ def layers_of(source: Any) -> Iterator[Any]:
             yield from layers_of(layer)
         elif not isinstance(layer, keras.layers.InputLayer):
             yield layer
+
+
+def _inputs(node: Any) -> list[Any]:
+    """What a layer of a functional model reads, but for the mask that goes along with it."""
+    tensors, mask = node.input_tensors, node.arguments.kwargs.get("mask")
+    if all(getattr(tensor, "_keras_mask", None) is None for tensor in tensors):
+        return list(tensors)
+    return [tensor for tensor in tensors if tensor is not mask]
 
 
 def weights(layer: Any) -> list[Array]:

@@ -11,6 +11,7 @@ from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.forecasting import ForecasterModel
 from lstmcore.interop import _agreement
+from lstmcore.interop.onnx import from_onnx
 from lstmcore.language import LanguageModel
 from lstmcore.model import ClassifierModel, RegressorModel, SequenceModel
 from lstmcore.network import Network
@@ -22,11 +23,23 @@ Arrays = dict[str, Array]
 
 
 def compare(model: Any, what: Any) -> None:
-    """Raise RuntimeError unless ONNX Runtime, if it is there, gives the outputs of `what` on an example."""
+    """Raise RuntimeError unless ONNX Runtime, or without it `from_onnx`, gives the outputs of `what` on an example."""
+    feed, expected = example(what)
+    library, found = _run(model, feed, list(expected))
+    dtype = (what if isinstance(what, (Recurrent, Network)) else what.network).dtype.name
+    for (name, ours), theirs in zip(expected.items(), found, strict=True):
+        if ours.shape != theirs.shape:
+            raise RuntimeError(f"{name} has shape {theirs.shape} in {library}, not {ours.shape}")
+        counts = ~np.isnan(ours)  # NaN stands where any value will do
+        _agreement.compare([ours[counts]], [theirs[counts]], name, library, dtype)
+
+
+def _run(model: Any, feed: Arrays, names: list[str]) -> tuple[str, list[Array]]:
+    """Who computes the outputs of these names, and what they are."""
     try:
         import onnxruntime
     except ImportError:
-        return
+        return "from_onnx", _run_here(model, feed, names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
@@ -35,16 +48,14 @@ def compare(model: Any, what: Any) -> None:
         name, opset = f"ONNX Runtime {onnxruntime.__version__}", model.opset_import[0].version
         if not any(reason in str(error) for reason in ("Unsupported model IR version", "ValidateOpset")):
             raise RuntimeError(f"{name} cannot load what was exported: {error}") from error
-        warnings.warn(f"{name} cannot load opset {opset}: the model is not compared", stacklevel=3)
-        return
-    feed, expected = example(what)
-    found = session.run(list(expected), feed)
-    dtype = (what if isinstance(what, (Recurrent, Network)) else what.network).dtype.name
-    for (name, ours), theirs in zip(expected.items(), found, strict=True):
-        if ours.shape != theirs.shape:
-            raise RuntimeError(f"{name} has shape {theirs.shape} in ONNX Runtime, not {ours.shape}")
-        counts = ~np.isnan(ours)  # NaN stands where any value will do
-        _agreement.compare([ours[counts]], [theirs[counts]], name, "ONNX Runtime", dtype)
+        warnings.warn(f"{name} cannot load opset {opset}: the model is compared through from_onnx", stacklevel=4)
+        return "from_onnx", _run_here(model, feed, names)
+    return "ONNX Runtime", session.run(names, feed)
+
+
+def _run_here(model: Any, feed: Arrays, names: list[str]) -> list[Array]:
+    outputs = from_onnx(model)(feed)
+    return [outputs[name] for name in names]
 
 
 def example(what: Any) -> tuple[Arrays, Arrays]:

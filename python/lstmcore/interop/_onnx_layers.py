@@ -39,7 +39,8 @@ class Steps(NamedTuple):
     def of(cls, x: Value, lengths: Value) -> Steps:
         """Those of time-major x [T, B, ...] and lengths [B] or [1]; longer ones are cut."""
         graph, n_steps, batch = x.graph, x.size(0), x.size(1)
-        lengths = graph("Min", lengths, n_steps).expand(batch)
+        # Expanded first: ONNX Runtime reuses memory of what it takes for [B], which a default of one length is not.
+        lengths = graph("Min", lengths.expand(batch), n_steps)
         return cls(batch, lengths, graph.range(n_steps).expand_dims(1, 2) < lengths.expand_dims(0, 2))
 
     @classmethod

@@ -93,6 +93,8 @@ def regressor(graph: Graph, what: RegressorModel) -> None:
 
 
 def _output_classes(graph: Graph, classes: Array, outputs: Value, axes: Sequence[str]) -> None:
+    if classes.dtype.kind not in "OUbiuf":
+        raise ValueError(f"class labels of {classes.dtype} have no form in ONNX: {classes.tolist()}")
     largest = graph("ArgMax", outputs, axis=-1, keepdims=0, dtype=np.int64)
     graph.output("label", graph("Gather", graph.constant(classes), largest), axes)
     graph.output("probabilities", graph("Softmax", outputs, axis=-1), [*axes, len(classes)])

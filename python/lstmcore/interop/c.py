@@ -56,9 +56,9 @@ def to_c(model: Any, path: str | os.PathLike[str] | None = None, *, name: str = 
     Raises
     ------
     TypeError
-        If `model` is none of these, or not fitted.
+        If `model` is none of these.
     ValueError
-        If it has a part that cannot go, which the message names, or `name` is no identifier of C.
+        If it is not fitted, or has a part that cannot go, which the message names, or `name` is no identifier of C.
 
     Notes
     -----
@@ -137,7 +137,8 @@ def program_of(model: Any, name: str) -> Program:
     """Return what `to_c` writes."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be an identifier of C, got {name!r}")
-    model = model.frozen() if hasattr(model, "frozen") else getattr(model, "model_", model)
+    if hasattr(model, "_fitted_model"):
+        model = model._fitted_model()
     if isinstance(model, Recurrent):
         program = Program(name, model.dtype, repr(model))
         _stack(program, model, "x")
@@ -147,8 +148,7 @@ def program_of(model: Any, name: str) -> Program:
         program.sizes["OUTPUTS"] = model.hidden_size
         return program
     if isinstance(model, Network):
-        described = f"Network({model.recurrent!r}, pooling={model.pooling!r}, outputs={model.n_outputs})"
-        program = Program(name, model.dtype, described)
+        program = Program(name, model.dtype, repr(model))
         _network(program, model, "x")
         return program
     if isinstance(model, (ClassifierModel, TaggerModel, RegressorModel)):
@@ -156,7 +156,7 @@ def program_of(model: Any, name: str) -> Program:
         _model(program, model)
         return program
     if isinstance(model, Model):
-        raise ValueError(f"a {model.kind} cannot go to C: classifiers, taggers and regressors of sequences can")
+        raise ValueError(f"{type(model).__name__} cannot go to C: classifiers, taggers and regressors of sequences can")
     raise TypeError(f"model must be a recurrent layer, a Network, a model or fitted estimator, got {model!r}")
 
 

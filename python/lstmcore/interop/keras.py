@@ -7,6 +7,7 @@ GRU in the order z, r, n.
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.frames import sequences_from_mask
-from lstmcore.interop._agreement import compare
+from lstmcore.interop._agreement import compare, no_layer
 from lstmcore.interop._keras_chain import GATES, Chain, layers_of
 from lstmcore.network import Network
 
@@ -64,8 +65,10 @@ def from_keras(source: Any) -> Recurrent | Network:
     ------
     TypeError
         If `source` is none of these.
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If it has a part or an option that cannot be mapped; the message names it.
+        If it has a part or an option that cannot be mapped; the message names it. If the file is damaged.
     RuntimeError
         If the two do not compute the same on random input, masked where the model masks (checked on every call).
 
@@ -84,6 +87,10 @@ def from_keras(source: Any) -> Recurrent | Network:
     if isinstance(source, (str, os.PathLike)):
         if Path(source).suffix != ".keras":
             raise ValueError(f"source must be a file with the suffix .keras, got {os.fspath(source)!r}")
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"there is no file {os.fspath(source)}")
+        if not zipfile.is_zipfile(source):
+            raise ValueError(f"{os.fspath(source)!r} is not a .keras file, or not a whole one")
         source = keras.saving.load_model(source, compile=False, safe_mode=True)
     if not isinstance(source, keras.layers.Layer):
         raise TypeError(f"source must be a layer or model of Keras or a .keras file, got {type(source).__name__}")
@@ -129,7 +136,7 @@ def to_keras(layer: Recurrent | Network) -> Any:
     import keras
 
     if not isinstance(layer, (Recurrent, Network)):
-        raise TypeError(f"layer must be a recurrent layer or a Network, got {type(layer).__name__}")
+        raise TypeError(no_layer(layer))
     kinds = keras.layers
     if isinstance(layer, Recurrent):
         parts = _keras_stack(layer, every_step=True)
@@ -254,7 +261,8 @@ def _compare(ours: Array, theirs: Array, name: str) -> None:
 def _sample(width: int, dtype: np.dtype[Any], chain: Chain, source: Any) -> tuple[Array, Array]:
     """Random input of a model and which of its steps count: all, or if it masks some of each sequence."""
     rng = np.random.default_rng(0)
-    shape = source.inputs[0].shape[:2] if getattr(source, "inputs", None) else (None, None)
+    inputs = getattr(source, "inputs", None)
+    shape = inputs[0].shape[:2] if inputs else (None, None)
     batch, steps = (given or default for given, default in zip(shape, (_BATCH, _STEPS), strict=True))
     mask = np.ones((batch, steps), bool)
     if chain.mask_value is not None:
@@ -262,7 +270,8 @@ def _sample(width: int, dtype: np.dtype[Any], chain: Chain, source: Any) -> tupl
         mask[np.arange(batch), rng.integers(0, steps, batch)] = True
     if chain.embedding is not None:
         return rng.integers(0 if mask.all() else 1, chain.embedding.input_dim, mask.shape) * mask, mask
-    x = rng.standard_normal((batch, steps, width)).astype(dtype)
+    x = rng.standard_normal((batch, steps, width))
+    x = (x.astype(inputs[0].dtype) if inputs else x).astype(dtype)  # a model casts to what its Input is of
     if chain.mask_value is not None:
         x[~mask] = chain.mask_value
     return x, mask

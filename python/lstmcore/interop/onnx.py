@@ -154,6 +154,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str | None, ...]) -> bool:
 def _read(model: ModelProto) -> Graph:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 0))
+    if not versions:
+        raise ValueError("the model says no opset, and so is none or not whole")
     if opset < _OLDEST_OPSET:
         raise ValueError(f"the model is of opset {opset}; {_OLDEST_OPSET} is the oldest that can be mapped")
     return _graph(model.graph, opset, model.ir_version)

@@ -54,8 +54,9 @@ def to_onnx(what: Any, path: Any = None, *, opset: int = 17) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
-        Checked by ``onnx.checker``, and compared with `what` on random input if onnxruntime is installed. Its metadata
-        name the version of lstmcore ("lstmcore.version") and the kind ("lstmcore.kind").
+        Checked by ``onnx.checker``, and on random input compared with `what`: in ONNX Runtime, or through `from_onnx`
+        where that is missing. Its metadata name the version of lstmcore ("lstmcore.version") and the kind
+        ("lstmcore.kind").
 
     Raises
     ------
@@ -66,7 +67,7 @@ def to_onnx(what: Any, path: Any = None, *, opset: int = 17) -> onnx.ModelProto:
     ImportError
         If the package onnx is missing.
     RuntimeError
-        If ONNX Runtime does not compute the same.
+        If it does not compute the same.
 
     Notes
     -----

@@ -17,7 +17,7 @@ from lstmcore import layers
 from lstmcore._recurrent import Recurrent
 from lstmcore._validation import Array
 from lstmcore.embedding import Embedding
-from lstmcore.interop._agreement import compare
+from lstmcore.interop._agreement import compare, no_layer
 from lstmcore.network import Dense, Network
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
     Parameters
     ----------
     layer : Recurrent or Network
-        Its cell must be one that torch has: "lstm" (projected or not), "gru", "rnn_tanh" or "rnn_relu". A network may
-        have an embedding; its pooling must be "last", "mean", "max" or None.
+        Its cell must be one that torch has: "lstm" (projected or not), "gru", "rnn_tanh" or "rnn_relu", without
+        zoneout. A network may have an embedding; its pooling must be "last", "mean", "max" or None.
 
     Returns
     -------
@@ -96,6 +96,11 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
         ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` with the layer's options; of a network a module with the children
         "embedding" (if any), "recurrent" and "dense", which takes [B, T, I], or token numbers [B, T], and returns
         [B, n_outputs] or [B, T, n_outputs]. In evaluation mode, on the CPU, with copies of the parameters.
+
+    Warns
+    -----
+    UserWarning
+        If there is recurrent dropout, which training alone would see: it is lost.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def to_torch(layer: Recurrent | Network) -> torch.nn.Module:
         compare(_outputs(layer), _torch_outputs(module, layer), layer.cell, "torch")
         return module
     if not isinstance(layer, Network):
-        raise TypeError(f"layer must be a recurrent layer or a Network, got {type(layer).__name__}")
+        raise TypeError(no_layer(layer))
     module = _torch_network(layer)
     _compare_network(layer, _children(module))
     return module
@@ -143,6 +148,12 @@ def _torch_recurrent(layer: Recurrent) -> Any:
     kinds = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
     if layer.cell not in kinds:
         raise ValueError(f"cell {layer.cell!r} has no counterpart in torch, which has {', '.join(kinds)}")
+    for option, plain in (("zoneout", 0.0), ("weight_dtype", None)):
+        if (found := getattr(layer, option)) != plain:
+            raise ValueError(f"{option}={found!r} has no counterpart in torch")
+    if layer.recurrent_dropout:
+        lost = f"recurrent_dropout={layer.recurrent_dropout:g}, which torch has not"
+        warnings.warn(f"what concerns training alone is lost: {lost}", stacklevel=3)
     options = {name: getattr(layer, name) for name in _SHARED}
     if kinds[layer.cell] == "LSTM":
         options["proj_size"] = layer.proj_size
