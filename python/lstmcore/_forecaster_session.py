@@ -241,9 +241,8 @@ class ForecasterSession(LiveStreams):
         array = check.numeric(known, "known")
         if array.ndim != 3:
             array = np.broadcast_to(array, (n, *array.shape))
-        rows = check.exact_shape(
-            array, "known", (n, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
-        ).astype(np.float64)
+        shape, axes = (n, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
+        rows = check.contiguous(check.exact_shape(array, "known", shape, axes), np.dtype(np.float64))
         check.finite(rows, "known")
         return rows[None]
 
