@@ -212,8 +212,8 @@ class LanguageSession(LiveStreams):
 
         Parameters
         ----------
-        tokens : sequence [n] of str or int
-            A token for each text; a string of n characters will do.
+        tokens : str, or sequence [n] of str or int
+            A token for each text: a string of n characters, or n tokens of a model with level="token".
         streams : int, list of int, slice or mask, optional
             Which n texts, each once, in the order of the tokens; default: all.
         """
@@ -245,6 +245,11 @@ class LanguageSession(LiveStreams):
         if not self.model.ends:
             rows[:, Vocabulary.BOUNDARY] = -np.inf
         self.logits[chosen] = rows
+
+    @property
+    def n_steps(self) -> Array:
+        """Tokens of each text since it was reset: [n_streams] of int64."""
+        return self._network.n_steps - 1  # a text begins with a boundary
 
     @property
     def probabilities(self) -> Array:

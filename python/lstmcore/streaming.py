@@ -58,8 +58,9 @@ class LiveStreams:
         streams : int, list of int, slice or mask, optional
             Default: all.
         """
-        chosen = self._chosen(streams)
-        return _files.pack(self._read(chosen), _KEY, {"format": _FORMAT, "model": self._fingerprint()})
+        states = self._read(self._chosen(streams))
+        header = {"format": _FORMAT, "model": self._fingerprint(), "check": _checksum(states)}
+        return _files.pack(states, _KEY, header)
 
     def restore(self, data: bytes, streams: Any = None) -> None:
         """Let streams go on where `export` found them, perhaps in another process and in other places.
@@ -84,6 +85,8 @@ class LiveStreams:
         layout = {name: (array.shape[1:], array.dtype) for name, array in expected.items()}
         if {name: (array.shape[1:], array.dtype) for name, array in states.items()} != layout:
             raise ValueError(f"data must hold {layout}, got { ({k: (v.shape, v.dtype) for k, v in states.items()}) }")
+        if header.get("check") != _checksum(states):
+            raise ValueError("data are damaged: they are not what export gave")
         for name, array in states.items():
             if len(array) != len(chosen):
                 raise ValueError(f"data hold {len(array)} stream(s), streams names {len(chosen)}")
@@ -96,10 +99,14 @@ class LiveStreams:
         try:
             chosen = self._everyone if streams is None else self._everyone[streams].reshape(-1)
         except (IndexError, TypeError) as error:
-            raise type(error)(f"streams: {error}") from None
-        if chosen.flags.c_contiguous:
-            return chosen
-        return np.ascontiguousarray(chosen)
+            if isinstance(streams, tuple):
+                return self._chosen(list(streams))
+            what = f"streams must be numbers from 0 to {self.n_streams - 1}, a slice or a mask"
+            raise type(error)(f"{what}, got {check.described(streams)}: {error}") from None
+        return chosen if chosen.flags.c_contiguous else np.ascontiguousarray(chosen)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(n_streams={self.n_streams})"
 
     def _fingerprint(self) -> str:
         return f"{type(self).__name__} {zlib.crc32(self._parameters().tobytes()):08x}"
@@ -132,6 +139,13 @@ class LiveStreams:
 
     def _like(self: _Self, n_streams: int) -> _Self:
         raise NotImplementedError
+
+
+def _checksum(states: dict[str, Array]) -> int:
+    value = 0
+    for _, array in sorted(states.items()):
+        value = zlib.crc32(array.tobytes(), value)
+    return value
 
 
 class NetworkSession(LiveStreams):
@@ -197,10 +211,10 @@ class NetworkSession(LiveStreams):
         `static` [as many streams, n_static] gives them other static features.
         """
         chosen = self._chosen(streams)
+        self._core.reset(chosen)  # refuses streams that come twice, before anything changes
         if static is not None:
             assert self._static is not None
             self._static[chosen] = static
-        self._core.reset(chosen)
         initial = self.network.initial_states(None if self._static is None else self._static[chosen])
         if initial is not None:
             self.put(chosen, initial)
@@ -222,10 +236,13 @@ class NetworkSession(LiveStreams):
     def states(self, states: Any) -> None:
         layout = self.network.recurrent._states
         shapes = [(layout.count, self.n_streams, width) for width in layout.widths.values()]
-        if len(states) != len(shapes):
-            raise ValueError(f"states must hold {len(shapes)} arrays, got {len(states)}")
-        axes = "[num_layers, n_streams, width]"
-        arrays = [check.exact_shape(s, f"states[{i}]", shapes[i], axes) for i, s in enumerate(states)]
+        if not isinstance(states, (list, tuple)) or len(states) != len(shapes):
+            raise ValueError(f"states must be a list of {len(shapes)} arrays, got {check.described(states)}")
+        axes, arrays = "[num_layers, n_streams, width]", []
+        for i, state in enumerate(states):
+            source = check.exact_shape(state, f"states[{i}]", shapes[i], axes)
+            arrays.append(check.contiguous(source, self.network.dtype))
+            check.finite(arrays[-1], f"states[{i}]", source)
         self.put(self._everyone, arrays)
 
     def outputs(self, x: Any, streams: Any = None) -> Array:
