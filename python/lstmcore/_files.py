@@ -87,6 +87,8 @@ def read_tensors(path: Path, key: str, kind: str, newest: int) -> tuple[dict[str
 
 def replace(path: Path, content: bytes) -> None:
     """Write beside `path`, then take its place: readers see the old file or the new one, never half of one."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
