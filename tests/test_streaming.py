@@ -94,6 +94,20 @@ def test_states_travel(name: str, rng: np.random.Generator) -> None:
     assert session.step(x[0, 3:4], streams=3).tobytes() == fresh.step(x[0, 3:4]).tobytes()
 
 
+def test_static_features_of_a_network_are_checked() -> None:
+    network, plain = MODELS["static"][0].network, MODELS["labels"][0].network
+    assert network.session(2, [[1, 2], [3, 4]]).n_streams == 2
+    for call, message in (
+        (lambda: network.session(2), "needs static features, got None"),
+        (lambda: network.session(2, [[1.0, 2.0]]), r"static must have shape \(2, 2\), .* got \(1, 2\)"),
+        (lambda: network.session(1, [[np.nan, 2.0]]), r"static\[0, 0\] is nan"),
+        (lambda: plain.session(1, [[1.0]]), r"static must be None: the network takes none, got shape \(1, 1\)"),
+        (lambda: plain.session(1).reset(0, [[1.0]]), "static must be None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_a_stream_may_get_other_static_features() -> None:
     model, X, static = MODELS["static"]
     session, other = model.session(B, static), model.session(1, static[:1])

@@ -9,10 +9,11 @@ import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
+from lstmcore._live_streams import LiveStreams
 from lstmcore._series import Scale, as_series
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
-from lstmcore.streaming import LiveStreams, NetworkSession
+from lstmcore.streaming import NetworkSession
 
 if TYPE_CHECKING:
     from lstmcore.forecasting import ForecasterModel
