@@ -191,6 +191,7 @@ def test_bad_input_loses_nothing() -> None:
         (lambda: session.restore(good[:-3], [0, 1]), ValueError, "or not whole"),
         (lambda: session.restore(another.session(2).export(), [0, 1]), ValueError, "states of another model"),
         (lambda: session.restore(MODELS["masked"][0].session(2).export(), [0, 1]), ValueError, "another model"),
+        (lambda: session.step(np.ma.masked_less(X[:, 0], 0)), TypeError, "x is a masked array: fill"),
         (lambda: session.copy([7]), IndexError, "streams must .*: index 7"),
         (lambda: setattr(session, "states", 5), ValueError, "states must be a list of 1 arrays, got int 5"),
         (
@@ -252,6 +253,8 @@ def test_forecaster_subsets(rng: np.random.Generator) -> None:
         for value in (np.nan, np.inf):
             with pytest.raises(ValueError, match="it must be finite"):
                 session.step(value, streams=3)
+        with pytest.raises(TypeError, match="y is a masked array"):
+            session.step(np.ma.masked_array([1.0], [True]), streams=3)
         with pytest.raises(ValueError, match=r"y must have 2 row\(s\)"):
             session.step([1.0, 2.0, 3.0], streams=[0, 1])
         assert session.export() == before
