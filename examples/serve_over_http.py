@@ -23,6 +23,7 @@ Loading a model and serving it needs no scikit-learn; this file only makes itsel
 import argparse
 import contextlib
 import multiprocessing
+import signal
 import sqlite3
 import tempfile
 from collections import OrderedDict
@@ -62,13 +63,13 @@ class Users:
         if user not in self.places:
             if not self.free:
                 self.park(next(iter(self.places)))
-            stream = self.free.pop()
+            stream = self.free[-1]
             parked = self.database.execute("SELECT state FROM parked WHERE user = ?", (user,)).fetchone()
             if parked is None:
                 self.session.reset(stream)
             else:
                 self.session.restore(parked[0], stream)
-            self.places[user] = stream
+            self.places[user] = self.free.pop()
         self.places.move_to_end(user)
         return self.places[user]
 
@@ -153,6 +154,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--port", type=int, default=8000, help="of the first worker; the next has the next")
     parser.add_argument("--room", type=int, default=10_000, help="live users of a worker")
+    parser.add_argument("--database", default=None, help="where users are parked; default: forgotten at the end")
     args = parser.parse_args()
     lstmcore.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -161,13 +163,14 @@ def main():
             make_model(path)
         model = lstmcore.load(path)
         fork = multiprocessing.get_context("fork")
-        database = str(Path(folder, "parked.sqlite"))
+        database = args.database or str(Path(folder, "parked.sqlite"))
         workers = [
             fork.Process(target=work, args=(model, args.room, database, args.port + k)) for k in range(args.workers)
         ]
         for worker in workers:
             worker.start()
             print(f"worker {worker.pid}", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers])  # they park their users
         with contextlib.suppress(KeyboardInterrupt):  # the workers get it, too
             for worker in workers:
                 worker.join()

@@ -13,7 +13,8 @@ namespace {
 
 template <class S>
 Array<S> as_array(py::handle object, const char* name) {
-  if (!py::isinstance<Array<S>>(object)) {
+  // No subclass of ndarray: a masked array holds values that are none.
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ || !py::isinstance<Array<S>>(object)) {
     throw py::type_error(std::string(name) + " must be a C-contiguous array of " +
                          (sizeof(S) == 4 ? "float32" : "float64") + ", got " +
                          py::str(py::type::handle_of(object)).template cast<std::string>());

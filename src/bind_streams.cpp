@@ -216,14 +216,18 @@ class LiveStreams {
   }
   Index stream_at(Index i) const { return chosen_ == nullptr ? i : chosen_[i]; }
 
-  // The numbers of a contiguous array of one or two axes, the first of the streams, or a single float.
+  // The numbers of a contiguous array of one or two axes, the first of the streams, or a single float. No subclass of
+  // ndarray: a masked array holds values that are none.
   bool take(const py::object& values, Index count, std::vector<double>& to) const {
     to.resize(static_cast<std::size_t>(count));
+    if (count == 1 && PyFloat_Check(values.ptr())) {
+      to[0] = PyFloat_AS_DOUBLE(values.ptr());
+      return true;
+    }
+    if (Py_TYPE(values.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
     if (py::isinstance<Array<double>>(values)) return copy(py::reinterpret_borrow<Array<double>>(values), to);
     if (py::isinstance<Array<float>>(values)) return copy(py::reinterpret_borrow<Array<float>>(values), to);
-    if (count != 1 || !PyFloat_Check(values.ptr())) return false;
-    to[0] = PyFloat_AS_DOUBLE(values.ptr());
-    return true;
+    return false;
   }
   template <class X>
   bool copy(const Array<X>& values, std::vector<double>& to) const {

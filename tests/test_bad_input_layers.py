@@ -254,6 +254,7 @@ def test_state_of_a_projected_layer() -> None:
         (changed(X[0], (1, 2), 1e39), ValueError, "x[1, 2] is 1e+39: too large for float32"),
         (X[0].astype(object), TypeError, "x must hold real numbers, got an array of dtype object"),
         (None, TypeError, "x must hold real numbers, got NoneType None"),
+        (np.ma.masked_array(X[0].astype(np.float32)), TypeError, "x is a masked array: fill the masked values first"),
     ],
 )
 def test_step(x: Any, kind: type[Exception], message: str) -> None:

@@ -55,6 +55,15 @@ def test_predictions_of_a_classifier(files: list[str], capsys: pytest.CaptureFix
     np.testing.assert_array_equal(np.array([row[2:] for row in rows], np.float32), model.predict_proba(X))
 
 
+@pytest.mark.parametrize("names", ["", "length,height\n", ",height\n"])
+def test_a_file_may_come_twice(names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{names}1,2\n")
+    assert main(["predict", str(GOLDEN / "regressor.safetensors"), str(path), str(path)]) == 0
+    _, first, second = table(capsys.readouterr().out)
+    assert first == second
+
+
 def test_predictions_of_other_models(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out.csv"
     assert main(["predict", str(GOLDEN / "online_regressor.safetensors"), *files, "--output", str(output)]) == 0
@@ -94,9 +103,10 @@ def test_predict_says_what_is_wrong(files: list[str], tmp_path: Path, capsys: py
     assert "holds LSTM; predict takes classifiers" in fails(["predict", GOLDEN / "LSTM.safetensors", files[0]], capsys)
     wide.write_text("1,2,3\n4,5,6\n")
     assert "X has 3 features a step, but the model expects 2" in fails(["predict", model, wide], capsys)
-    for content in ("1,2\n3\n", "1,2\nx,y\n", ""):
+    for content in ("1,2\n3\n", "1,2\nx,y\n", "1,NA\n2,3\n", ""):
         wide.write_text(content)
         assert "wide.csv" in fails(["predict", model, wide], capsys)
+    assert "there is no folder" in fails(["predict", model, files[0], "--output", tmp_path / "no" / "out.csv"], capsys)
     np.save(tmp_path / "objects.npy", np.array([print], object), allow_pickle=True)
     assert "objects.npy cannot be read" in fails(["predict", model, tmp_path / "objects.npy"], capsys)
 
@@ -172,7 +182,7 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row[:2] for row in rows[-2:]] == [["gru", "8"], ["mgu", "8"]]
     assert all(float(number.replace(",", "")) > 0 for row in rows[-2:] for number in row[2:])
     assert "--cell must be one of" in fails(["bench", "--cell", "grue"], capsys)
-    assert "--hidden-size must be integers" in fails(["bench", "--hidden-size", "8,x"], capsys)
+    assert "--hidden-size must be positive integers" in fails(["bench", "--hidden-size", "8,x"], capsys)
     assert "--seconds must be positive" in fails(["bench", "--seconds", "0"], capsys)
 
 

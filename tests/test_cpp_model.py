@@ -123,7 +123,9 @@ def test_both_directions_static_features_and_many_labels(X: list[np.ndarray], pa
         clf.save(path)
         same(run(path, X, "--static", "0.5,-2,7.25"), clf.predict_proba(X, static))
         assert "bidirectional" in run(path, X, "--stream", "--static", "0.5,-2,7.25", fails=True)
-    assert "statics must have 3 numbers" in run(path, X, fails=True)
+    assert "--static must have 3 numbers, has 0" in run(path, X, fails=True)
+    assert "--static must have 3 numbers, has 1" in run(path, X, "--static", "1", fails=True)
+    assert "usage: predict MODEL" in run(path, X, "--statics", "1,2,3", fails=True)
 
 
 def test_static_features_of_streams(X: list[np.ndarray], path: Path) -> None:

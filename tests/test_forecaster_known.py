@@ -82,7 +82,7 @@ def test_predict_takes_what_is_known_when_it_is_known():
         (lambda f: f.update(walk(3)), "known_new is needed"),
         (lambda f: f.update(walk(3), known_new=walk(2, 2)), "known_new must have at least 3 rows as y has, got 2"),
         (lambda f: f.model_.forecasts(walk(9), known=walk(9, 2)), r"known must have at least 13 rows \(as y has"),
-        (lambda f: f.model_.session().step(1.0, known=walk(3, 2)), r"known must have shape \(1, 4, 2\).*\(1, 3, 2\)"),
+        (lambda f: f.model_.session().step(1.0, known=walk(3, 2)), r"known must have shape \(4, 2\).*\(3, 2\)"),
         (lambda f: f.model_.session().step(1.0), "known is needed"),
     ],
 )

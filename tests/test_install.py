@@ -116,8 +116,8 @@ def _tool(name: str) -> str:
 
 
 def test_a_cmake_project_finds_the_package_and_computes_as_python_does(tmp_path: Path) -> None:
-    page = TESTS.parent / "docs" / "guide" / "streaming.md"
-    (main,) = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    page = TESTS.parent / "docs" / "guide" / "cpp.md"
+    _, main = re.findall(r"```cpp\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "CMakeLists.txt").write_text(CONSUMER_CMAKE.format(version=lstmcore.__version__))
     (tmp_path / "main.cpp").write_text(main)
     configure = [

@@ -317,5 +317,7 @@ def test_not_fitted_and_no_sessions() -> None:
 
     with pytest.raises(NotFittedError, match="RNNSeq2Seq instance is not fitted yet"):
         RNNSeq2Seq().predict(["a"])
-    with pytest.raises(TypeError, match="RNNSeq2Seq has no sessions"):
-        RNNSeq2Seq().session()
+    fitted = RNNSeq2Seq(hidden_size=2, max_epochs=1).fit(["a", "b"], ["b", "a"])
+    for model in (fitted, fitted.model_):
+        with pytest.raises(TypeError, match="a session needs a model that answers step by step"):
+            model.session()

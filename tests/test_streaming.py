@@ -94,11 +94,29 @@ def test_states_travel(name: str, rng: np.random.Generator) -> None:
     assert session.step(x[0, 3:4], streams=3).tobytes() == fresh.step(x[0, 3:4]).tobytes()
 
 
+def test_static_features_of_a_network_are_checked() -> None:
+    network, plain = MODELS["static"][0].network, MODELS["labels"][0].network
+    assert network.session(2, [[1, 2], [3, 4]]).n_streams == 2
+    for call, message in (
+        (lambda: network.session(2), "needs static features, got None"),
+        (lambda: network.session(2, [[1.0, 2.0]]), r"static must have shape \(2, 2\), .* got \(1, 2\)"),
+        (lambda: network.session(1, [[np.nan, 2.0]]), r"static\[0, 0\] is nan"),
+        (lambda: plain.session(1, [[1.0]]), r"static must be None: the network takes none, got shape \(1, 1\)"),
+        (lambda: plain.session(1).reset(0, [[1.0]]), "static must be None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_a_stream_may_get_other_static_features() -> None:
     model, X, static = MODELS["static"]
     session, other = model.session(B, static), model.session(1, static[:1])
     session.reset(2, static=static[:1])
     assert session.step(X[0, 0], streams=2).tobytes() == other.step(X[0, 0]).tobytes()
+    before = session.export()
+    with pytest.raises(ValueError, match="0 more than once"):
+        session.reset([0, 0], static=static[1:3])
+    assert session.export() == before
     session.reset(2)  # and keeps them
     other.reset()
     assert session.copy(2).step(X[0, 0]).tobytes() == other.step(X[0, 0]).tobytes()
@@ -112,6 +130,7 @@ def test_a_stream_may_get_other_static_features() -> None:
         (np.int64(2), 1),
         ([4, 0], 2),
         (slice(1, 4), 3),
+        ((3, 1), 2),
         (slice(None, None, 2), 3),
         (np.arange(B) > 2, 2),
     ],
@@ -123,7 +142,7 @@ def test_ways_to_name_streams(streams: Any, n: int) -> None:
     x = np.ascontiguousarray(X[:n, 0])
     assert session.step(x, streams=streams).tobytes() == model.predict(X[:n, :1]).tobytes()
     expected = np.zeros(B, int)
-    expected[streams] = 1
+    expected[list(streams) if isinstance(streams, tuple) else streams] = 1
     assert session.n_steps.tolist() == expected.tolist()
 
 
@@ -153,14 +172,18 @@ def test_bad_input_loses_nothing() -> None:
             ValueError,
             "infinity or a value too large for float32: str",
         ),
-        (lambda: session.step(X[:2, 0], streams=[4, 5]), IndexError, "streams: index 5 is out of bounds"),
+        (lambda: session.step(X[:2, 0], streams=[4, 5]), IndexError, r"got list \[4, 5\]: index 5 is out of bounds"),
         (
             lambda: session.step(X[:2, 0], streams=[4, -1]),
             ValueError,
             "streams must be different .* got 4 more than once",
         ),
         (lambda: session.step(X[:2, 0], streams=[1]), ValueError, r"x must have shape \(1, 3\).* got \(2, 3\)"),
-        (lambda: session.step(X[0, 0], streams="ada"), IndexError, "streams: "),
+        (
+            lambda: session.step(X[0, 0], streams="ada"),
+            IndexError,
+            "streams must be numbers from 0 to 4, .* got str 'ada'",
+        ),
         (lambda: session.reset([1, 1]), ValueError, "got 1 more than once"),
         (lambda: session.restore(good), ValueError, r"data hold 2 stream\(s\), streams names 5"),
         (lambda: session.restore("abc"), TypeError, "data must be bytes, got str"),
@@ -168,7 +191,14 @@ def test_bad_input_loses_nothing() -> None:
         (lambda: session.restore(good[:-3], [0, 1]), ValueError, "or not whole"),
         (lambda: session.restore(another.session(2).export(), [0, 1]), ValueError, "states of another model"),
         (lambda: session.restore(MODELS["masked"][0].session(2).export(), [0, 1]), ValueError, "another model"),
-        (lambda: session.copy([7]), IndexError, "streams: index 7"),
+        (lambda: session.step(np.ma.masked_less(X[:, 0], 0)), TypeError, "x is a masked array: fill"),
+        (lambda: session.copy([7]), IndexError, "streams must .*: index 7"),
+        (lambda: setattr(session, "states", 5), ValueError, "states must be a list of 1 arrays, got int 5"),
+        (
+            lambda: setattr(session, "states", [np.full((2, B, 6), np.inf)]),
+            ValueError,
+            r"states\[0\]\[0, 0, 0\] is inf",
+        ),
     ]
     for call, error, message in bad:
         with pytest.raises(error, match=message):
@@ -176,19 +206,19 @@ def test_bad_input_loses_nothing() -> None:
         assert session.export() == before
 
 
-def test_damaged_bytes_are_refused_or_read(rng: np.random.Generator) -> None:
-    model, _, _ = MODELS["masked"]
+def test_damaged_bytes_are_refused(rng: np.random.Generator) -> None:
+    model, X, _ = MODELS["masked"]
     session = model.session(2)
+    session.step(X[:2, 0].copy())
     data = session.export()
     for _ in range(500):
         mutated = bytearray(data)
         for place in rng.integers(0, len(data), 3):
             mutated[place] ^= 1 << int(rng.integers(8))
-        try:
-            session.restore(bytes(mutated))
-        except ValueError:
-            continue
-        assert np.isfinite(session.states[0]).all()
+        if mutated != data:
+            with pytest.raises(ValueError, match="data"):
+                session.restore(bytes(mutated))
+    assert session.export() == data
 
 
 def test_a_session_sees_parameters_change() -> None:
@@ -223,9 +253,22 @@ def test_forecaster_subsets(rng: np.random.Generator) -> None:
         for value in (np.nan, np.inf):
             with pytest.raises(ValueError, match="it must be finite"):
                 session.step(value, streams=3)
+        with pytest.raises(TypeError, match="y is a masked array"):
+            session.step(np.ma.masked_array([1.0], [True]), streams=3)
         with pytest.raises(ValueError, match=r"y must have 2 row\(s\)"):
             session.step([1.0, 2.0, 3.0], streams=[0, 1])
         assert session.export() == before
+
+
+def test_one_table_of_what_is_known_is_for_all_series(rng: np.random.Generator) -> None:
+    y, known = rng.normal(size=60), rng.normal(size=(62, 2))
+    model = RNNForecaster(window=12, horizon=2, **SMALL).fit(y, known=known).model_
+    session, whole = model.session(3), model.forecasts(y, known=known)
+    for t in range(20):
+        forecasts = session.step(np.full(3, y[t]), known=known[t + 1 : t + 3])
+        assert all(row.tobytes() == whole[t].tobytes() for row in forecasts)
+    with pytest.raises(ValueError, match=r"known must have shape \(2, 2\), that is \[horizon, n_ahead\], got \(1, 2\)"):
+        session.step(y[:3], known=known[:1])
 
 
 def test_language_streams_travel() -> None:
@@ -238,6 +281,7 @@ def test_language_streams_travel() -> None:
     first = session.step("b", streams=1)
     assert other.step("b").tobytes() == branch.step("b", streams=0).tobytes() == first.tobytes()
     assert other.step("a").tobytes() == session.step("aaa")[1:2].tobytes()
+    assert session.n_steps.tolist() == [2, 3, 2]
 
 
 def test_threads_take_turns() -> None:

@@ -117,6 +117,8 @@ def test_the_quota_caps_the_default_but_not_the_users_word(monkeypatch: pytest.M
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     _threads._cap_default_threads()
     assert core.default is None
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    _threads._cap_default_threads()
-    assert core.default == 2
+    for nothing in ("", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nothing)
+        core.default = None
+        _threads._cap_default_threads()
+        assert core.default == 2

@@ -6,6 +6,7 @@
 //   predict MODEL --stream < numbers.csv    a live stream: an answer after each line, or each patch of lines
 //   … --static 0.5,1                        static features of every sequence, if the model takes some
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <lstmcore/model.hpp>
@@ -19,7 +20,11 @@ std::vector<double> numbers(std::string line) {
   for (char& c : line) c = c == ',' || c == ';' ? ' ' : c;
   std::istringstream stream(line);
   std::vector<double> row;
-  for (std::string word; stream >> word;) row.push_back(std::stod(word));  // knows nan, too
+  for (std::string word; stream >> word;) {
+    char* end = nullptr;
+    row.push_back(std::strtod(word.c_str(), &end));  // knows nan, too
+    if (*end != '\0') throw std::runtime_error(word + " is no number");
+  }
   return row;
 }
 
@@ -90,13 +95,24 @@ void stream(const lstmcore::Model& model, const std::vector<double>& fixed) {
 
 int main(int count, char** words) {
   try {
-    if (count < 2) throw std::runtime_error("usage: predict MODEL [--stream] [--static NUMBERS] < numbers.csv");
-    const lstmcore::Model model = lstmcore::Model::load(words[1]);
+    const std::runtime_error usage("usage: predict MODEL [--stream] [--static NUMBERS] < numbers.csv");
+    if (count < 2) throw usage;
     bool streaming = false;
     std::vector<double> fixed;
     for (int i = 2; i < count; ++i) {
-      if (words[i] == std::string("--stream")) streaming = true;
-      if (words[i] == std::string("--static") && i + 1 < count) fixed = numbers(words[++i]);
+      const std::string word = words[i];
+      if (word == "--stream") {
+        streaming = true;
+      } else if (word == "--static" && i + 1 < count) {
+        fixed = numbers(words[++i]);
+      } else {
+        throw usage;
+      }
+    }
+    const lstmcore::Model model = lstmcore::Model::load(words[1]);
+    if (static_cast<lstmcore::Index>(fixed.size()) != model.n_static()) {
+      throw std::runtime_error("--static must have " + std::to_string(model.n_static()) + " numbers, has " +
+                               std::to_string(fixed.size()));
     }
     streaming ? stream(model, fixed) : predict(model, fixed);
   } catch (const std::exception& error) {

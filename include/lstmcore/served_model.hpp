@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -117,9 +118,10 @@ class ServedModel final : public AnyModel {
     const std::string must = task.inputs.n_tokens > 0
                                  ? "hold whole numbers below " + std::to_string(task.inputs.n_tokens)
                                  : "be finite and not too large";
-    throw std::invalid_argument("x must " + must + ": " + unit + " " + std::to_string(number) + ", step " +
-                                std::to_string(step) + ", feature " + std::to_string(feature) + " is " +
-                                std::to_string(value));
+    std::ostringstream message;
+    message << "x must " << must << ": " << unit << ' ' << number << ", step " << step << ", feature " << feature
+            << " is " << value;
+    throw std::invalid_argument(message.str());
   }
 
   Network<S>& network() { return network_; }

@@ -152,9 +152,9 @@ _HOME = {
 }
 # Modules of which docs/api.rst lists names: `lstmcore.layers.from_cell` works after `import lstmcore` alone.
 _MODULES = (
-    *("attention", "callbacks", "embedding", "forecasting", "frames", "graph_network", "interop", "language", "layers"),
-    *("losses", "metrics", "model", "network", "online", "pairs", "pooling", "schedules", "seq2seq", "seq2seq_model"),
-    *("sequences", "streaming", "streams", "training", "vocabulary"),
+    *("attention", "callbacks", "chunks", "embedding", "forecasting", "frames", "graph_network", "interop", "language"),
+    *("layers", "losses", "metrics", "model", "network", "online", "pairs", "pooling", "schedules", "seq2seq"),
+    *("seq2seq_model", "sequences", "streaming", "training", "vocabulary"),
 )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
+from lstmcore._live_streams import LiveStreams
 from lstmcore._series import Scale, as_series
 from lstmcore._standardizer import Standardizer
 from lstmcore._validation import Array
-from lstmcore.streaming import LiveStreams, NetworkSession
+from lstmcore.streaming import NetworkSession
 
 if TYPE_CHECKING:
     from lstmcore.forecasting import ForecasterModel
@@ -148,7 +149,7 @@ class ForecasterSession(LiveStreams):
         layout = self.model.layout
         if self.n_streams > 1 or _is_list(y):
             if not _is_list(y) or len(y) != self.n_streams:
-                raise ValueError(f"y must be a list of n_streams={self.n_streams} series, got {_length(y)}")
+                raise ValueError(f"y must be a list of n_streams={self.n_streams} arrays, got {_length(y)}")
             exog, ahead = (_split(value, name, self.n_streams) for value, name in ((X, "X"), (known, "known")))
             names = [f"[{i}]" for i in range(self.n_streams)]
         else:
@@ -238,12 +239,12 @@ class ForecasterSession(LiveStreams):
         layout = self.model.layout
         if layout.n_ahead == 0 or known is None:
             return layout.ahead(known, "known", layout.horizon, "to come")
-        array = check.numeric(known, "known")
-        if array.ndim != 3:
-            array = np.broadcast_to(array, (n, *array.shape))
-        rows = check.exact_shape(
-            array, "known", (n, layout.horizon, layout.n_ahead), "[n_streams, horizon, n_ahead]"
-        ).astype(np.float64)
+        array, each = check.numeric(known, "known"), (layout.horizon, layout.n_ahead)
+        if array.ndim == 3:
+            array = check.exact_shape(array, "known", (n, *each), "[n_streams, horizon, n_ahead]")
+        else:
+            array = np.broadcast_to(check.exact_shape(array, "known", each, "[horizon, n_ahead]"), (n, *each))
+        rows = check.contiguous(array, np.dtype(np.float64))
         check.finite(rows, "known")
         return rows[None]
 

@@ -59,11 +59,18 @@ def why() -> str:
     """Return what decides the number of threads."""
     if _asked is not None:
         return "set_num_threads"
-    if os.environ.get("OMP_NUM_THREADS"):
-        return f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"
+    if (variable := _variable()) is not None:
+        return f"OMP_NUM_THREADS={variable}"
     cpus = cgroup_cpus(_read(Path("/proc/self/cgroup")))
     limit = "" if cpus is None else f", at most {max(1, math.ceil(cpus))} by the cgroup's CPU quota"
     return f"the CPUs that this process may use{limit}"
+
+
+def _variable() -> str | None:
+    """Return ``OMP_NUM_THREADS``, such as "4" or "4,2", or None where OpenMP makes nothing of it."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    first = value.partition(",")[0].strip()
+    return value if first.isdecimal() and int(first) > 0 else None
 
 
 def cgroup_cpus(proc_cgroup: str, root: Path = _CGROUP_ROOT) -> float | None:
@@ -127,7 +134,7 @@ def _read(path: Path) -> str:
 
 
 def _cap_default_threads() -> None:
-    if os.environ.get("OMP_NUM_THREADS"):
+    if _variable() is not None:
         return  # the user's word
     cpus = cgroup_cpus(_read(Path("/proc/self/cgroup")))
     if cpus is not None:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lstmcore import _validation as check
+from lstmcore._live_streams import LiveStreams
 from lstmcore._validation import Array
+from lstmcore.chunks import Chunks
 from lstmcore.model import Model
 from lstmcore.network import Network
 from lstmcore.sequences import Batch, Sequences
-from lstmcore.streaming import LiveStreams
-from lstmcore.streams import Streams
 from lstmcore.vocabulary import Vocabulary, read_texts
 
 _SCORED_TEXTS, _SCORED_LOGITS = 64, 1 << 22  # sequences of one batch that is scored, and outputs of all their rows
@@ -60,9 +60,9 @@ class LanguageModel(Model):
         bits, begin = np.empty(len(targets)), np.cumsum(data.lengths) - data.lengths
         size = min(len(data), _SCORED_TEXTS)
         steps = max(1, _SCORED_LOGITS // (len(self.vocabulary) * size))
-        streams = Streams(data.values, begin, data.lengths, steps)
-        for batch, logits in self.network.outputs(streams, size):
-            rows = streams.rows(batch)
+        chunks = Chunks(data.values, begin, data.lengths, steps)
+        for batch, logits in self.network.outputs(chunks, size):
+            rows = chunks.rows(batch)
             bits[rows] = _surprisal(logits, targets[rows])
         return data.split(bits) if several else bits
 
@@ -212,8 +212,8 @@ class LanguageSession(LiveStreams):
 
         Parameters
         ----------
-        tokens : sequence [n] of str or int
-            A token for each text; a string of n characters will do.
+        tokens : str, or sequence [n] of str or int
+            A token for each text: a string of n characters, or n tokens of a model with level="token".
         streams : int, list of int, slice or mask, optional
             Which n texts, each once, in the order of the tokens; default: all.
         """
@@ -245,6 +245,11 @@ class LanguageSession(LiveStreams):
         if not self.model.ends:
             rows[:, Vocabulary.BOUNDARY] = -np.inf
         self.logits[chosen] = rows
+
+    @property
+    def n_steps(self) -> Array:
+        """Tokens of each text since it was reset: [n_streams] of int64."""
+        return self._network.n_steps - 1  # a text begins with a boundary
 
     @property
     def probabilities(self) -> Array:

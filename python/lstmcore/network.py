@@ -253,7 +253,7 @@ class Network(Parameterized):
         return self.dense(self._readout.infer(y, final, batch.batch_sizes)), list(final)
 
     def outputs(self, sequences: Sequences, batch_size: int) -> Iterator[tuple[Batch, Array]]:
-        """Compute batch after batch: sequences that go on where others ended get their states, see `Streams`."""
+        """Compute batch after batch: sequences that go on where others ended get their states, see `Chunks`."""
         before, states = None, None
         for indices in sequences.minibatches(batch_size):
             batch = sequences.carry(sequences.batch(indices), before, states)

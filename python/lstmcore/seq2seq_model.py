@@ -110,6 +110,10 @@ class Seq2SeqModel(Model):
                 begin = end
         return found
 
+    def session(self, n_streams: int = 1) -> Any:
+        """Refuse: an output is written when its sample is complete."""
+        raise TypeError("a session needs a model that answers step by step; this one reads its whole sample first")
+
     def samples(self, X: Any, y: Any, weights: Array | None = None, names: tuple[str, str] = ("X", "y")) -> Samples:
         """Return what the trainer takes: for each step of each output the token before it, and as target its own."""
         read = self.source.read(X, names[0])

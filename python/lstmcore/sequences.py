@@ -158,7 +158,7 @@ class Sequences:
     def carry(self, batch: Batch, before: Batch | None, states: list[np.ndarray] | None) -> Batch:
         """Return the batch with the states to start from, given the batch before it and the states this ended with.
 
-        None here: each sequence stands for itself. See `lstmcore.streams.Streams`.
+        None here: each sequence stands for itself. See `lstmcore.chunks.Chunks`.
         """
         return batch
 

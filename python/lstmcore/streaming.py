@@ -5,15 +5,14 @@ The core holds the states and does a step in one call, from raw values to output
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lstmcore import _files
 from lstmcore import _validation as check
 from lstmcore._inputs import Inputs
 from lstmcore._isa import core
+from lstmcore._live_streams import LiveStreams
 from lstmcore._validation import Array
 
 if TYPE_CHECKING:
@@ -22,116 +21,7 @@ if TYPE_CHECKING:
     from lstmcore.network import Network
 
 ANSWERS = ("outputs", "largest", "rescaled")  # what the core makes of outputs, by number
-_FORMAT = 1
-_KEY = "lstmcore.streams"
-_Self = TypeVar("_Self", bound="LiveStreams")
 _Network = TypeVar("_Network", bound="NetworkSession")
-
-
-class LiveStreams:
-    """Base of sessions: which streams a call means, and their states outside of a session.
-
-    A kind of session gives `_read` and `_write` of the states as arrays whose first axis is the stream, `_like`, and
-    `_parameters`.
-
-    Parameters
-    ----------
-    n_streams : int
-    """
-
-    def __init__(self, n_streams: int) -> None:
-        self.n_streams = check.integer(n_streams, "n_streams")
-        self._everyone = np.arange(self.n_streams)
-
-    def copy(self: _Self, streams: Any = None) -> _Self:
-        """Return a session of its own of these streams: an index, a list of them, a slice or a mask; default: all."""
-        chosen = self._chosen(streams)
-        new = self._like(len(chosen))
-        new._write(new._everyone, self._read(chosen))
-        return new
-
-    def export(self, streams: Any = None) -> bytes:
-        """Return the states of streams as bytes, for a file or a database: those of safetensors, data and never code.
-
-        Parameters
-        ----------
-        streams : int, list of int, slice or mask, optional
-            Default: all.
-        """
-        chosen = self._chosen(streams)
-        return _files.pack(self._read(chosen), _KEY, {"format": _FORMAT, "model": self._fingerprint()})
-
-    def restore(self, data: bytes, streams: Any = None) -> None:
-        """Let streams go on where `export` found them, perhaps in another process and in other places.
-
-        Parameters
-        ----------
-        data : bytes
-            From `export` of a session of the same model.
-        streams : int, list of int, slice or mask, optional
-            As many as were exported, in their order; default: all.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `data` are damaged, of another model or of another number of streams; the streams stay as they are.
-        """
-        chosen = self._chosen(streams)
-        states, header = _files.unpack(data, _KEY, "data", "states of streams", _FORMAT)
-        if header.get("model") != self._fingerprint():
-            raise ValueError("data are states of another model, or of this one with other parameters")
-        expected = self._read(chosen[:0])
-        layout = {name: (array.shape[1:], array.dtype) for name, array in expected.items()}
-        if {name: (array.shape[1:], array.dtype) for name, array in states.items()} != layout:
-            raise ValueError(f"data must hold {layout}, got { ({k: (v.shape, v.dtype) for k, v in states.items()}) }")
-        for name, array in states.items():
-            if len(array) != len(chosen):
-                raise ValueError(f"data hold {len(array)} stream(s), streams names {len(chosen)}")
-            if array.dtype.kind == "i" and (array < 0).any():
-                raise ValueError(f"data must count from 0, got {array.min()} in {name}")
-        self._write(chosen, states)
-
-    def _chosen(self, streams: Any) -> Array:
-        """Return the numbers of streams [n], each of them once."""
-        try:
-            chosen = self._everyone if streams is None else self._everyone[streams].reshape(-1)
-        except (IndexError, TypeError) as error:
-            raise type(error)(f"streams: {error}") from None
-        if chosen.flags.c_contiguous:
-            return chosen
-        return np.ascontiguousarray(chosen)
-
-    def _fingerprint(self) -> str:
-        return f"{type(self).__name__} {zlib.crc32(self._parameters().tobytes()):08x}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return all but what the core made, and the states of all streams."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in self._made}
-        return {**kept, "_states": self._read(self._everyone)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        states = state.pop("_states")
-        self.__dict__.update(state)
-        self._open()
-        self._write(self._everyone, states)
-
-    _made: tuple[str, ...] = ()
-
-    def _open(self) -> None:
-        raise NotImplementedError
-
-    def _parameters(self) -> Array:
-        raise NotImplementedError
-
-    def _read(self, chosen: Array) -> dict[str, Array]:
-        raise NotImplementedError
-
-    def _write(self, chosen: Array, states: dict[str, Array]) -> None:
-        raise NotImplementedError
-
-    def _like(self: _Self, n_streams: int) -> _Self:
-        raise NotImplementedError
 
 
 class NetworkSession(LiveStreams):
@@ -169,7 +59,7 @@ class NetworkSession(LiveStreams):
             inputs = Inputs(network.n_features, network.dtype, n_tokens=n_tokens)
         self.network, self._inputs, self._scaler = network, inputs, scaler
         self._answer = ANSWERS.index(answer)
-        self._static = None if static is None else np.array(static)
+        self._static = self._checked_static(static, self.n_streams)
         self._open()
 
     _made = ("_core",)
@@ -197,13 +87,24 @@ class NetworkSession(LiveStreams):
         `static` [as many streams, n_static] gives them other static features.
         """
         chosen = self._chosen(streams)
-        if static is not None:
-            assert self._static is not None
-            self._static[chosen] = static
-        self._core.reset(chosen)
+        rows = self._checked_static(static, len(chosen))
+        self._core.reset(chosen)  # refuses streams that come twice, before anything changes
+        if self._static is not None and rows is not None:
+            self._static[chosen] = rows
         initial = self.network.initial_states(None if self._static is None else self._static[chosen])
         if initial is not None:
             self.put(chosen, initial)
+
+    def _checked_static(self, static: Any, n: int) -> Array | None:
+        """Return static features [n, n_static], copied, or None where none are given."""
+        if static is None:
+            return None
+        if not self.network.n_static:
+            raise ValueError(f"static must be None: the network takes none, got shape {np.shape(static)}")
+        source = check.exact_shape(static, "static", (n, self.network.n_static), "[n_streams, n_static]")
+        array = np.array(source, dtype=self.network.dtype, order="C")
+        check.finite(array, "static", source)
+        return array
 
     @property
     def n_steps(self) -> Array:
@@ -222,10 +123,13 @@ class NetworkSession(LiveStreams):
     def states(self, states: Any) -> None:
         layout = self.network.recurrent._states
         shapes = [(layout.count, self.n_streams, width) for width in layout.widths.values()]
-        if len(states) != len(shapes):
-            raise ValueError(f"states must hold {len(shapes)} arrays, got {len(states)}")
-        axes = "[num_layers, n_streams, width]"
-        arrays = [check.exact_shape(s, f"states[{i}]", shapes[i], axes) for i, s in enumerate(states)]
+        if not isinstance(states, (list, tuple)) or len(states) != len(shapes):
+            raise ValueError(f"states must be a list of {len(shapes)} arrays, got {check.described(states)}")
+        axes, arrays = "[num_layers, n_streams, width]", []
+        for i, state in enumerate(states):
+            source = check.exact_shape(state, f"states[{i}]", shapes[i], axes)
+            arrays.append(check.contiguous(source, self.network.dtype))
+            check.finite(arrays[-1], f"states[{i}]", source)
         self.put(self._everyone, arrays)
 
     def outputs(self, x: Any, streams: Any = None) -> Array:

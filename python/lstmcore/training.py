@@ -16,11 +16,11 @@ from lstmcore._samples import Samples
 from lstmcore._training_config import TrainingConfig
 from lstmcore._validation import Array
 from lstmcore.callbacks import Callbacks
+from lstmcore.chunks import Chunks
 from lstmcore.history import History
 from lstmcore.network import Network
 from lstmcore.schedules import plateaus
 from lstmcore.sequences import Batch, Sequences
-from lstmcore.streams import Streams
 
 __all__ = ["History", "Trainer", "TrainingConfig", "TrainingDiverged"]
 
@@ -276,9 +276,9 @@ class Trainer:
         return {"validation_loss": loss} | ({} if score is None else {"validation_score": score})
 
     def _measure(self, data: Samples) -> tuple[float, float | None]:
-        """Return loss and score. Of streams, whose outputs at all steps are many, the loss batch by batch."""
+        """Return loss and score. Of chunks, whose outputs at all steps are many, the loss batch by batch."""
         network, config = self.network, self.config
-        if isinstance(data.sequences, Streams):
+        if isinstance(data.sequences, Chunks):
             losses, shares = [], []
             for batch, output in network.outputs(data.sequences, config.batch_size):
                 losses.append(config.loss(output, *data.of(batch))[0])

@@ -22,7 +22,7 @@ def run(cell: str, hidden_size: str, seconds: float) -> None:
     try:
         sizes = [check.integer(int(size), "--hidden-size") for size in hidden_size.split(",")]
     except ValueError:
-        raise ValueError(f"--hidden-size must be integers separated by commas, got {hidden_size!r}") from None
+        raise ValueError(f"--hidden-size must be positive integers separated by commas, got {hidden_size!r}") from None
     if check.real(seconds, "--seconds") <= 0:
         raise ValueError(f"--seconds must be positive, got {seconds}")
     print(f"{isa()}, {get_num_threads()} thread(s), float32; as many inputs as hidden units.")

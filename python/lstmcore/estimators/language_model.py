@@ -10,6 +10,7 @@ import numpy as np
 
 from lstmcore import _validation as check
 from lstmcore._samples import Samples
+from lstmcore.chunks import Chunks, cut
 from lstmcore.embedding import Embedding
 from lstmcore.estimators._base import RNNEstimator, SupervisedEstimator
 from lstmcore.estimators._options import CELL_ALIASES, documented
@@ -17,7 +18,6 @@ from lstmcore.language import LanguageModel
 from lstmcore.layers import from_cell
 from lstmcore.losses import CrossEntropy, Loss
 from lstmcore.network import Dense, Network
-from lstmcore.streams import Streams, cut
 from lstmcore.vocabulary import LEVELS, Vocabulary, read_texts
 
 
@@ -221,7 +221,7 @@ class RNNLanguageModel(RNNEstimator, SupervisedEstimator):
         """What the trainer takes."""
         sequences, targets = self.model_.prepare(texts)
         starts, lengths = cut(sequences.lengths, self.batch_size, self.tbptt_steps)
-        return Samples(Streams(sequences.values, starts, lengths, self.tbptt_steps), targets, None, by_row=True)
+        return Samples(Chunks(sequences.values, starts, lengths, self.tbptt_steps), targets, None, by_row=True)
 
     def _loss(self) -> Loss:
         return CrossEntropy()

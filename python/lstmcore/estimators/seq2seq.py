@@ -286,7 +286,3 @@ class RNNSeq2Seq(RNNEstimator, SupervisedEstimator):
 
     def _score(self, outputs: Array, targets: Array, weights: Array | None = None) -> float:
         return float(np.average(outputs.argmax(axis=1) == targets, weights=weights))
-
-    def session(self, n_streams: int = 1) -> Any:
-        """Refuse: an output is written when its sample is complete."""
-        raise TypeError("RNNSeq2Seq has no sessions: an output is written when its whole sample has been read")

@@ -12,7 +12,7 @@ from lstmcore._validation import Array
 from lstmcore.sequences import Batch, Sequences
 
 
-class Streams(Sequences):
+class Chunks(Sequences):
     """Long sequences as chunks, each of which goes on from the state that the one before it left behind.
 
     A batch has a chunk of each of up to `batch_size` sequences; the next batch has their next chunks, and where a
@@ -30,10 +30,10 @@ class Streams(Sequences):
 
     Examples
     --------
-    >>> streams = Streams(np.zeros((12, 1)), [0, 7], [7, 5], steps=3)
-    >>> streams
-    Streams(n=5, features=1, lengths 2 to 3)
-    >>> [batch.tolist() for batch in streams.minibatches(2)]
+    >>> chunks = Chunks(np.zeros((12, 1)), [0, 7], [7, 5], steps=3)
+    >>> chunks
+    Chunks(n=5, features=1, lengths 2 to 3)
+    >>> [batch.tolist() for batch in chunks.minibatches(2)]
     [[0, 3], [1, 4], [2]]
     """
 
