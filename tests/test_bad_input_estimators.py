@@ -203,7 +203,7 @@ def test_sessions() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, session.states, strict=True))
     with pytest.raises(ValueError, match=r"states\[0\] must have shape \(1, 3, 4\)"):
         session.states = [np.zeros((1, 2, 4)), np.zeros((1, 3, 4))]
-    with pytest.raises(ValueError, match="states must hold 2 arrays, got 1"):
+    with pytest.raises(ValueError, match="states must be a list of 2 arrays, got list"):
         session.states = [np.zeros((1, 3, 4))]
     with pytest.raises(ValueError, match="n_streams must be at least 1, got 0"):
         reg.session(0)
