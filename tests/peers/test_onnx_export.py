@@ -353,6 +353,15 @@ def test_online_estimators_go_as_what_they_have_learnt() -> None:
     np.testing.assert_allclose(Exported(online).run({"X": X})[0], online.frozen().predict(X), atol=1e-6)
 
 
+def test_a_difference_without_lengths_is_found() -> None:
+    layer = lstmcore.GRU(2, 3, seed=0)
+    model = lstmcore.to_onnx(layer)
+    (default,) = [each for each in model.graph.initializer if each.name == "lengths"]
+    default.CopyFrom(onnx.numpy_helper.from_array(np.array([2]), "lengths"))
+    with pytest.raises(RuntimeError, match=r"differs from ONNX Runtime by"):
+        _onnx_check.compare(model, layer)
+
+
 def test_a_difference_is_found() -> None:
     model = lstmcore.to_onnx(lstmcore.GRU(2, 3, seed=0))
     with pytest.raises(RuntimeError, match=r"y differs from ONNX Runtime by .* on random input, more than"):

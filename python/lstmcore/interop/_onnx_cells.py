@@ -306,4 +306,3 @@ STEPS: dict[str, Step] = {
     "rnn_residual": _residual,
     "rnn_clockwork": _clockwork,
 }
-LINKED = ("lstm_depth_gated", "grid_lstm")  # a layer hands more than its output to the one above

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,35 @@ from lstmcore.model import ClassifierModel, RegressorModel, SequenceModel
 from lstmcore.network import Network
 from lstmcore.sequences import Sequences
 
-_LENGTHS = np.array([5, 7, 1])
+_RAGGED, _WHOLE = np.array([5, 7, 1]), np.array([6, 6, 6])
 
 Arrays = dict[str, Array]
 
 
 def compare(model: Any, what: Any) -> None:
-    """Raise RuntimeError unless ONNX Runtime, or without it `from_onnx`, gives the outputs of `what` on an example."""
-    feed, expected = example(what)
-    library, found = _run(model, feed, list(expected))
+    """Raise RuntimeError unless ONNX Runtime, or without it `from_onnx`, gives the outputs of `what` on two examples.
+
+    One is ragged, the other has sequences of one length and leaves `lengths` out.
+    """
+    library, run = _runner(model)
     dtype = (what if isinstance(what, (Recurrent, Network)) else what.network).dtype.name
-    for (name, ours), theirs in zip(expected.items(), found, strict=True):
-        if ours.shape != theirs.shape:
-            raise RuntimeError(f"{name} has shape {theirs.shape} in {library}, not {ours.shape}")
-        counts = ~np.isnan(ours)  # NaN stands where any value will do
-        _agreement.compare([ours[counts]], [theirs[counts]], name, library, dtype)
+    for lengths in (_RAGGED, _WHOLE):
+        feed, expected = example(what, lengths)
+        if lengths is _WHOLE:
+            del feed["lengths"]
+        for (name, ours), theirs in zip(expected.items(), run(list(expected), feed), strict=True):
+            if ours.shape != theirs.shape:
+                raise RuntimeError(f"{name} has shape {theirs.shape} in {library}, not {ours.shape}")
+            counts = ~np.isnan(ours)  # NaN stands where any value will do
+            _agreement.compare([ours[counts]], [theirs[counts]], name, library, dtype)
 
 
-def _run(model: Any, feed: Arrays, names: list[str]) -> tuple[str, list[Array]]:
-    """Who computes the outputs of these names, and what they are."""
+def _runner(model: Any) -> tuple[str, Callable[[list[str], Arrays], list[Array]]]:
+    """Who computes the outputs of some names, and how."""
     try:
         import onnxruntime
     except ImportError:
-        return "from_onnx", _run_here(model, feed, names)
+        return _from_onnx(model)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
@@ -49,31 +56,31 @@ def _run(model: Any, feed: Arrays, names: list[str]) -> tuple[str, list[Array]]:
         if not any(reason in str(error) for reason in ("Unsupported model IR version", "ValidateOpset")):
             raise RuntimeError(f"{name} cannot load what was exported: {error}") from error
         warnings.warn(f"{name} cannot load opset {opset}: the model is compared through from_onnx", stacklevel=4)
-        return "from_onnx", _run_here(model, feed, names)
-    return "ONNX Runtime", session.run(names, feed)
+        return _from_onnx(model)
+    return "ONNX Runtime", session.run
 
 
-def _run_here(model: Any, feed: Arrays, names: list[str]) -> list[Array]:
-    outputs = from_onnx(model)(feed)
-    return [outputs[name] for name in names]
+def _from_onnx(model: Any) -> tuple[str, Callable[[list[str], Arrays], list[Array]]]:
+    loaded = from_onnx(model)
+    return "from_onnx", lambda names, feed: [loaded(feed)[name] for name in names]
 
 
-def example(what: Any) -> tuple[Arrays, Arrays]:
+def example(what: Any, lengths: Array) -> tuple[Arrays, Arrays]:
     """Inputs of an exported model, and the outputs that it must have."""
     rng = np.random.default_rng(0)
     if isinstance(what, Recurrent):
-        return _of_layer(what, rng)
+        return _of_layer(what, lengths, rng)
     if isinstance(what, Network):
-        return _of_network(what, rng, "output")
+        return _of_network(what, lengths, rng, "output")
     if isinstance(what, LanguageModel):
-        return _of_network(what.network, rng, "logits")
+        return _of_network(what.network, lengths, rng, "logits")
     if isinstance(what, ForecasterModel):
-        return _of_forecaster(what, rng)
-    return _of_sequences(what, rng)
+        return _of_forecaster(what, lengths, rng)
+    return _of_sequences(what, lengths, rng)
 
 
-def _of_layer(layer: Recurrent, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-    batch, steps = len(_LENGTHS), _LENGTHS.max()
+def _of_layer(layer: Recurrent, lengths: Array, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+    batch, steps = len(lengths), lengths.max()
     axes = (batch, steps) if layer.batch_first else (steps, batch)
     x = rng.standard_normal((*axes, layer.input_size)).astype(layer.dtype)
     state = [
@@ -81,16 +88,16 @@ def _of_layer(layer: Recurrent, rng: np.random.Generator) -> tuple[Arrays, Array
         for name, zeros in zip(layer._states.widths, layer._states.zeros(batch), strict=True)
         for each in [rng.standard_normal(zeros.shape).astype(layer.dtype)]
     ]
-    y, after = layer(x, state[0] if layer._states.single else tuple(state), _LENGTHS)
+    y, after = layer(x, state[0] if layer._states.single else tuple(state), lengths)
     finals = [after] if layer._states.single else after
     names = layer._states.widths
-    feed = {"x": x, "lengths": _LENGTHS, **{f"{k}0": v for k, v in zip(names, state, strict=True)}}
+    feed = {"x": x, "lengths": lengths, **{f"{k}0": v for k, v in zip(names, state, strict=True)}}
     return feed, {"y": y, **{f"{k}_n": v for k, v in zip(names, finals, strict=True)}}
 
 
-def _of_network(network: Network, rng: np.random.Generator, output: str) -> tuple[Arrays, Arrays]:
-    feed: Arrays = {"lengths": _LENGTHS}
-    shape = (len(_LENGTHS), _LENGTHS.max())
+def _of_network(network: Network, lengths: Array, rng: np.random.Generator, output: str) -> tuple[Arrays, Arrays]:
+    feed: Arrays = {"lengths": lengths}
+    shape = (len(lengths), lengths.max())
     if network.embedding is None:
         x = feed["x"] = rng.standard_normal((*shape, network.n_features)).astype(network.dtype)
     else:
@@ -99,19 +106,19 @@ def _of_network(network: Network, rng: np.random.Generator, output: str) -> tupl
     static = None
     if network.n_static:
         static = feed["static"] = rng.standard_normal((shape[0], network.n_static)).astype(network.dtype)
-    rows = np.concatenate([row[:n] for row, n in zip(x, _LENGTHS, strict=True)])
-    found = network.predict(Sequences(rows, np.cumsum(_LENGTHS) - _LENGTHS, _LENGTHS, static))
+    rows = np.concatenate([row[:n] for row, n in zip(x, lengths, strict=True)])
+    found = network.predict(Sequences(rows, np.cumsum(lengths) - lengths, lengths, static))
     if network.pooling is None:
-        found = _padded(np.split(found, np.cumsum(_LENGTHS)[:-1]))
+        found = _padded(np.split(found, np.cumsum(lengths)[:-1]))
     return feed, {output: found}
 
 
-def _of_sequences(model: SequenceModel, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-    inputs, shape = model.inputs, (len(_LENGTHS), _LENGTHS.max())
-    feed: Arrays = {"lengths": _LENGTHS}
+def _of_sequences(model: SequenceModel, lengths: Array, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+    inputs, shape = model.inputs, (len(lengths), lengths.max())
+    feed: Arrays = {"lengths": lengths}
     if inputs.n_tokens is not None:
         feed["X"] = rng.integers(0, inputs.n_tokens, shape)
-        rows = [row[:n, None] for row, n in zip(feed["X"], _LENGTHS, strict=True)]
+        rows = [row[:n, None] for row, n in zip(feed["X"], lengths, strict=True)]
     else:
         X = rng.standard_normal((*shape, inputs.n_features))
         if inputs.scaler is not None:
@@ -119,7 +126,7 @@ def _of_sequences(model: SequenceModel, rng: np.random.Generator) -> tuple[Array
         if inputs.fill is not None:
             X[rng.random(X.shape) < 0.3] = np.nan
         feed["X"] = X
-        rows = [row[:n] for row, n in zip(feed["X"], _LENGTHS, strict=True)]
+        rows = [row[:n] for row, n in zip(feed["X"], lengths, strict=True)]
     static = None
     if model.network.n_static:
         static = rng.standard_normal((shape[0], model.network.n_static))
@@ -135,9 +142,9 @@ def _of_sequences(model: SequenceModel, rng: np.random.Generator) -> tuple[Array
     return feed, {"probabilities": found if isinstance(model, ClassifierModel) else _padded(found)}
 
 
-def _of_forecaster(model: ForecasterModel, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+def _of_forecaster(model: ForecasterModel, lengths: Array, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
     layout, frame = model.layout, model.scaling.frame
-    lengths = _LENGTHS + frame.period + 1
+    lengths = lengths + (frame.period + 1)
     y = rng.standard_normal((len(lengths), lengths.max(), layout.n_targets)).cumsum(axis=1)
     if frame.scale is not None:
         y = frame.scale.centre + frame.scale.size * y
